@@ -1,0 +1,76 @@
+//! Connections: packets of several taps come in, pieces of numbered connections go out.
+
+use std::net::IpAddr;
+
+use crate::ids::SocketId;
+use crate::time::Timestamp;
+
+/// An address and port of a flow. IPv4 addresses mapped into IPv6 are kept as IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// The IP address.
+    pub ip: IpAddr,
+    /// The TCP port.
+    pub port: u16,
+}
+
+/// Who sent a packet to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// The sender.
+    pub source: Address,
+    /// The receiver.
+    pub destination: Address,
+}
+
+/// The payload of one TCP packet as a tap saw it.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// When.
+    pub at: Timestamp,
+    /// Between whom.
+    pub flow: Flow,
+    /// Sequence number of the first payload byte.
+    pub seq: u32,
+    /// Payload bytes on the wire.
+    pub wire_len: u32,
+    /// The first of these, as many as were captured.
+    pub bytes: &'a [u8],
+    /// Where it was seen.
+    pub tap: Tap,
+    /// Whether the sender closes its direction or resets the connection with it.
+    pub closes: bool,
+    /// The kernel's name for a looped flow as the receiver sees it; zero where there is none. Once a flow is known to be seen
+    /// whole at its sender, the source can be told to leave out the second sight (`Source::quiet`).
+    pub token: u64,
+}
+
+/// Why a connection is not decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Opaque {
+    /// TLS records (RFC 8446 section 5.1).
+    Tls,
+    /// HTTP/2 with prior knowledge (RFC 9113 section 3.4).
+    Http2,
+}
+
+/// Where a packet was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tap {
+    /// Leaving this socket of this host. `looped`: over the loopback device, so that the receiver is on this host too.
+    Egress {
+        /// The sender.
+        socket: SocketId,
+        /// Whether the receiver will be on this host.
+        looped: bool,
+    },
+    /// Reaching this socket of this host.
+    Ingress {
+        /// The receiver.
+        socket: SocketId,
+        /// Whether the sender is on this host.
+        looped: bool,
+    },
+    /// On an interface or in a capture file, once for both ends.
+    Wire,
+}

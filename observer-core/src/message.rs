@@ -1,0 +1,198 @@
+//! What decoding yields: heads of requests and responses, and what went wrong on the way.
+//!
+//! A [`Head`] borrows from the decoder's buffers and lives for one call: whatever a stage wants to keep it copies, and the
+//! decoder has already left out every header that no stage asked for ([`Interest`]).
+
+use crate::time::Timestamp;
+
+/// An application protocol, recognised by content, never by port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// HTTP/1.0 (RFC 1945).
+    Http10,
+    /// HTTP/1.1 (RFC 9112).
+    Http11,
+}
+
+impl Protocol {
+    /// The value of the `protocol` label: `http/1.0`, `http/1.1`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "http/1.0",
+            Self::Http11 => "http/1.1",
+        }
+    }
+}
+
+/// One of the two ends of a connection, in the order in which the connection table numbered them. Which of them is the
+/// client is known once a head was decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum End {
+    /// The end that was seen to send first.
+    First,
+    /// The other one.
+    Second,
+}
+
+impl End {
+    /// The other end.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
+
+/// What a decoder yields of one connection, in the order of the wire.
+#[derive(Debug)]
+pub struct Message<'a> {
+    /// When the first byte of the head was seen.
+    pub at: Timestamp,
+    /// The end that sent it.
+    pub from: End,
+    /// The number of the exchange on this connection: of a request its own, of a response that of its request. `None` where
+    /// the request of a response was not seen (a stream joined in the middle).
+    pub exchange: Option<u64>,
+    /// The protocol of the connection.
+    pub protocol: Protocol,
+    /// What was said.
+    pub body: MessageBody<'a>,
+}
+
+/// The three things that a decoder can tell of a message.
+#[derive(Debug)]
+pub enum MessageBody<'a> {
+    /// The head of a request, whole or in part.
+    Request(RequestHead<'a>),
+    /// The head of a response that ends the exchange's wait. Interim responses (1xx but 101) are not told.
+    Response(ResponseHead<'a>),
+    /// `count` requests passed of which no head was seen (lost, or hidden in a gap): they count as not observed.
+    Unobserved {
+        /// How many at least.
+        count: u64,
+    },
+}
+
+/// The head of a request.
+#[derive(Debug)]
+pub struct RequestHead<'a> {
+    /// The method, for example `GET`.
+    pub method: &'a str,
+    /// The request target as sent, without its query: `/cart/7` (queries may hold secrets and are never kept).
+    pub path: &'a str,
+    /// The headers of [`Interest`], in the order of the wire, repeated ones repeatedly.
+    pub headers: &'a [Header<'a>],
+    /// Whether the whole head was seen. Where it is false, a header that is not among `headers` is not observed.
+    pub complete: bool,
+}
+
+/// The head of a response.
+#[derive(Debug)]
+pub struct ResponseHead<'a> {
+    /// The status code, 100 to 999.
+    pub status: u16,
+    /// The headers of [`Interest`], in the order of the wire.
+    pub headers: &'a [Header<'a>],
+    /// Whether the whole head was seen.
+    pub complete: bool,
+    /// Whether the connection leaves the protocol after this head (101, or 2xx to CONNECT).
+    pub upgraded: bool,
+}
+
+/// One header that some stage asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// The name in lower case, as it stands in [`Interest`].
+    pub name: HeaderName,
+    /// The value without the optional white space around it (RFC 9110 section 5.5). Not always UTF-8.
+    pub value: &'a [u8],
+}
+
+/// The index of a header name in [`Interest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HeaderName(pub u16);
+
+impl HeaderName {
+    /// W3C `traceparent`.
+    pub const TRACEPARENT: Self = Self(0);
+    /// W3C `tracestate`.
+    pub const TRACESTATE: Self = Self(1);
+    /// W3C `baggage`.
+    pub const BAGGAGE: Self = Self(2);
+    /// `host` (HTTP/1) or `:authority`.
+    pub const HOST: Self = Self(3);
+    /// `content-type`: tells telemetry on its way out.
+    pub const CONTENT_TYPE: Self = Self(4);
+    /// `upgrade`: tells streams that leave the protocol.
+    pub const UPGRADE: Self = Self(5);
+    /// `user-agent`: tells probes and exporters.
+    pub const USER_AGENT: Self = Self(6);
+}
+
+/// The header names that stages want; everything else of a head is neither kept nor shown to any stage.
+#[derive(Clone, Debug)]
+pub struct Interest {
+    names: Vec<Box<str>>,
+    by_length: Vec<Vec<u16>>,
+}
+
+/// The names that are always wanted, in the order of the constants of [`HeaderName`].
+const ALWAYS: [&str; 7] = ["traceparent", "tracestate", "baggage", "host", "content-type", "upgrade", "user-agent"];
+
+impl Interest {
+    /// The standing names and `configured` ones (any case; tenant and weight headers).
+    pub fn new<'n>(configured: impl IntoIterator<Item = &'n str>) -> Self {
+        let mut interest = Self { names: Vec::new(), by_length: Vec::new() };
+        for name in ALWAYS.into_iter().chain(configured) {
+            interest.add(&name.to_ascii_lowercase());
+        }
+        interest
+    }
+
+    fn add(&mut self, name: &str) {
+        if self.find(name.as_bytes()).is_some() {
+            return;
+        }
+        let Ok(index) = u16::try_from(self.names.len()) else { return };
+        self.names.push(name.into());
+        if self.by_length.len() <= name.len() {
+            self.by_length.resize(name.len().saturating_add(1), Vec::new());
+        }
+        if let Some(same_length) = self.by_length.get_mut(name.len()) {
+            same_length.push(index);
+        }
+    }
+
+    /// The wanted name that `name` is, in any case; `None` for names that nobody asked for.
+    pub fn find(&self, name: &[u8]) -> Option<HeaderName> {
+        self.by_length.get(name.len())?.iter().copied().find_map(|index| {
+            let wanted = self.names.get(usize::from(index))?;
+            wanted.as_bytes().eq_ignore_ascii_case(name).then_some(HeaderName(index))
+        })
+    }
+
+    /// The name in lower case.
+    pub fn name(&self, name: HeaderName) -> &str {
+        self.names.get(usize::from(name.0)).map_or("", |name| name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_constants_are_the_standing_names() {
+        let interest = Interest::new(["X-Tenant-Id"]);
+        assert_eq!(interest.find(b"TraceParent"), Some(HeaderName::TRACEPARENT));
+        assert_eq!(interest.find(b"user-agent"), Some(HeaderName::USER_AGENT));
+        assert_eq!(
+            interest.find(b"x-tenant-id").map(|name| interest.name(name).to_owned()),
+            Some("x-tenant-id".into())
+        );
+        assert_eq!(interest.find(b"authorization"), None);
+        assert_eq!(interest.find(b"cookie"), None);
+    }
+}

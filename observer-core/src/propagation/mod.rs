@@ -1,0 +1,131 @@
+//! Propagation: the requests that reach and leave one workload come in, hops with an outcome go out.
+//!
+//! The words are those of the contract: two memories decide (traces that arrived in the last ten minutes; requests in flight
+//! younger than 30 s); if all readings agree the hop is decided even under concurrency, else it is ambiguous.
+
+use crate::context::{MessageContext, TraceContext, Weight};
+use crate::fact::Fact;
+use crate::ids::{ExchangeId, ServiceId, TenantId, WorkloadId};
+use crate::time::Timestamp;
+
+/// What became of the context on one request that a service sends (contract, "Outcomes of a hop").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// Carries an arrived trace with a parent id of its own.
+    Continued,
+    /// Carries it with the parent id unchanged.
+    PassedThrough,
+    /// Carries no context, though every request that can have caused it had one.
+    Lost,
+    /// Carries a trace that never arrived, though every request that can have caused it had a context.
+    Restarted,
+    /// Carries the right trace with the other sampled flag.
+    Flipped,
+    /// Carries a new trace or none, while no request that can have caused it had a context.
+    Rooted,
+    /// Sent while no request was in flight.
+    Background,
+    /// More than one reading is left.
+    Ambiguous,
+    /// What reaches the process is not fully seen.
+    Unattributed,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of the contract.
+    pub const ALL: [Self; 9] = [
+        Self::Continued,
+        Self::PassedThrough,
+        Self::Lost,
+        Self::Restarted,
+        Self::Flipped,
+        Self::Rooted,
+        Self::Background,
+        Self::Ambiguous,
+        Self::Unattributed,
+    ];
+
+    /// The label value, for example `passed_through`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Continued => "continued",
+            Self::PassedThrough => "passed_through",
+            Self::Lost => "lost",
+            Self::Restarted => "restarted",
+            Self::Flipped => "flipped",
+            Self::Rooted => "rooted",
+            Self::Background => "background",
+            Self::Ambiguous => "ambiguous",
+            Self::Unattributed => "unattributed",
+        }
+    }
+}
+
+/// Who holds one end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The set of processes that may hold the socket.
+    pub workload: WorkloadId,
+    /// The name it goes by.
+    pub service: ServiceId,
+}
+
+/// A request that reaches a workload.
+#[derive(Debug)]
+pub struct Inbound<'a> {
+    /// When its head was seen.
+    pub at: Timestamp,
+    /// Who serves it.
+    pub owner: Owner,
+    /// Which exchange it opens.
+    pub exchange: ExchangeId,
+    /// What it says.
+    pub context: &'a MessageContext,
+    /// Its tenant ([`crate::names::Names::UNKNOWN_TENANT`] where it names none).
+    pub tenant: TenantId,
+}
+
+/// A request that a workload sends.
+#[derive(Debug)]
+pub struct Outbound<'a> {
+    /// When its head was seen.
+    pub at: Timestamp,
+    /// Who sends it.
+    pub owner: Owner,
+    /// Whom it goes to.
+    pub peer: ServiceId,
+    /// Which exchange it opens.
+    pub exchange: ExchangeId,
+    /// What it says.
+    pub context: &'a MessageContext,
+    /// Its tenant ([`crate::names::Names::UNKNOWN_TENANT`] where it names none).
+    pub tenant: TenantId,
+    /// The method, for the class of the hop.
+    pub method: &'a str,
+    /// The path, for the class of the hop.
+    pub path: &'a str,
+}
+
+/// The one request that caused a hop, where there is only one that can have.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cause {
+    /// The context that it arrived with.
+    pub trace: Option<TraceContext>,
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Its weight.
+    pub weight: Fact<Weight>,
+}
+
+/// A hop, decided.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hop {
+    /// What became of the context.
+    pub outcome: Outcome,
+    /// The request that caused it, where only one can have.
+    pub cause: Option<Cause>,
+    /// The tenant that all requests which can have caused it agree on.
+    pub tenant: Option<TenantId>,
+    /// Whether the hop carries a trace that never arrived at the workload: the workload started it.
+    pub started: bool,
+}

@@ -1,0 +1,113 @@
+//! Capture: what the kernel or a capture file shows comes in; packets, socket events and opaque connections go out.
+
+use observer_core::connection::{Address, Flow, Opaque, Packet, Tap};
+use observer_core::ids::SocketId;
+use observer_core::time::Timestamp;
+
+/// What a source yields.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The payload of a packet. `cgroup` is the id of the socket's cgroup v2 (0: not known).
+    Packet {
+        /// The packet.
+        packet: Packet<'a>,
+        /// Inode number of the cgroup v2 directory of the socket's creator; 0 where it is not known.
+        cgroup: u64,
+    },
+    /// A connection that carries a protocol which is recognised and not decoded.
+    Opaque {
+        /// When.
+        at: Timestamp,
+        /// Between whom.
+        flow: Flow,
+        /// Where it was seen.
+        tap: Tap,
+        /// As in `Packet`.
+        cgroup: u64,
+        /// What it carries.
+        kind: Opaque,
+    },
+    /// Something happened to a socket.
+    Socket(SocketEvent),
+}
+
+/// What the socket hooks tell, from process context where a pid is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketEvent {
+    /// `connect()` was called by this process (cgroup/connect4, connect6).
+    Connects {
+        /// The socket.
+        socket: SocketId,
+        /// The process (tgid in the initial pid namespace).
+        pid: u32,
+        /// Its cgroup v2 id.
+        cgroup: u64,
+        /// Where to.
+        to: Address,
+    },
+    /// `bind()` was called by this process (cgroup/post_bind4, post_bind6).
+    Binds {
+        /// The socket.
+        socket: SocketId,
+        /// The process.
+        pid: u32,
+        /// Its cgroup v2 id.
+        cgroup: u64,
+        /// The local address.
+        to: Address,
+    },
+    /// A connection is established (sock_ops). `passive`: it was accepted.
+    Established {
+        /// The socket: of a passive one that of the accepted socket, not of the listener.
+        socket: SocketId,
+        /// From the local to the remote address.
+        flow: Flow,
+        /// Whether this host accepted it.
+        passive: bool,
+    },
+    /// The socket is gone (cgroup/sock_release).
+    Released {
+        /// The socket.
+        socket: SocketId,
+    },
+}
+
+/// How much a source has seen and lost so far. Monotonic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceCounters {
+    /// The value of the `source` label: `cgroup`, `socket-filter`, `file`.
+    pub source: &'static str,
+    /// Events delivered.
+    pub events: u64,
+    /// Events lost, by reason.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Run time and runs of each kernel program (zero where `kernel.bpf_stats_enabled` is off).
+    pub programs: Vec<ProgramCost>,
+}
+
+/// What one kernel program has cost so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProgramCost {
+    /// The program's name.
+    pub program: String,
+    /// Nanoseconds of run time.
+    pub run_ns: u64,
+    /// Runs.
+    pub runs: u64,
+}
+
+/// Where events come from: the kernel, or a capture file.
+pub trait Source {
+    /// Waits at most `patience` for events and hands each to `tell`. Returns whether more can come (a file ends).
+    ///
+    /// # Errors
+    ///
+    /// Only what ends the source for good; lost and unreadable events are counted in [`SourceCounters`].
+    fn poll(&mut self, patience: std::time::Duration, tell: &mut dyn FnMut(Event<'_>)) -> anyhow::Result<bool>;
+
+    /// Leaves out, from now on, the receiver's sight of a looped flow: the sender's sight shows all of it.
+    fn quiet(&mut self, _token: u64) {}
+
+    /// What was seen and lost so far.
+    fn counters(&self) -> Vec<SourceCounters>;
+}

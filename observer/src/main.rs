@@ -1,0 +1,4 @@
+//! The runtime sampling observer.
+mod capture;
+
+fn main() {}
