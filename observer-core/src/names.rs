@@ -68,6 +68,10 @@ pub struct Names {
 }
 
 impl Names {
+    /// [`OVERFLOW`] as a tenant.
+    pub const OVERFLOW_TENANT: TenantId = TenantId(0);
+    /// [`OVERFLOW`] as a service.
+    pub const OVERFLOW_SERVICE: ServiceId = ServiceId(0);
     /// `unknown`, the tenant of messages that name none.
     pub const UNKNOWN_TENANT: TenantId = TenantId(1);
 
