@@ -28,8 +28,17 @@ pub struct Args {
     #[command(subcommand)]
     pub command: Command,
     /// What to log to standard error: off, error, warn, info, debug, trace, or a filter like warn,observer::capture=debug
-    #[arg(long, global = true, default_value = "info", value_name = "LEVEL")]
-    pub log: String,
+    /// [default: info with run, else warn]
+    #[arg(long, global = true, value_name = "LEVEL", display_order = 100)]
+    pub log: Option<String>,
+}
+
+impl Args {
+    /// The level or filter to log with: the log is what `run` says, the other commands have a report.
+    pub fn log_filter(&self) -> &str {
+        let usual = if matches!(self.command, Command::Run(_)) { "info" } else { "warn" };
+        self.log.as_deref().unwrap_or(usual)
+    }
 }
 
 /// The commands.

@@ -17,8 +17,6 @@ use crate::commands::{diagnose, doctor, replay, run, schema};
 
 /// Runs the command that the arguments of this process name.
 pub fn main() -> ExitCode {
-    // Writing to a pipe that nobody reads any more is an error to look at, not a signal that ends the process: Rust's
-    // run time sets SIGPIPE to ignored.
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -28,7 +26,7 @@ pub fn main() -> ExitCode {
             return status.into();
         }
     };
-    if let Err(failure) = log::start(&args.log) {
+    if let Err(failure) = log::start(args.log_filter()) {
         eprintln!("error: {failure}");
         return failure.status.into();
     }

@@ -307,3 +307,6 @@ impl fmt::Display for ConfigError {
         write!(formatter, ": {}", self.problem)
     }
 }
+
+#[cfg(test)]
+mod tests;

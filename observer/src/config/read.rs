@@ -74,7 +74,7 @@ pub(super) fn config(root: &Field<'_>, directory: &Path) -> Read<Config> {
             None
         } else {
             match field.section(&["listen"])?.get("listen") {
-                Some(listen) => Some(values::listen(listen.text()?).map_err(|problem| listen.wrong(problem))?),
+                Some(listen) => Some(listen.read(values::listen)?),
                 None => config.listen,
             }
         };
@@ -102,7 +102,7 @@ fn service(field: &Field<'_>) -> Read<ServiceRule> {
         "port" => ServiceMatch::Port(port(&value)?),
         "executable" => ServiceMatch::Executable(PathBuf::from(absolute(&value)?)),
         "cgroup" => ServiceMatch::Cgroup(absolute(&value)?.trim_end_matches('/').to_owned()),
-        _ => ServiceMatch::Address(values::network(value.text()?).map_err(|problem| value.wrong(problem))?),
+        _ => ServiceMatch::Address(value.read(values::network)?),
     };
     Ok(ServiceRule { name, matches })
 }
@@ -174,7 +174,7 @@ fn external(field: &Field<'_>) -> Read<External> {
     // A host name never holds a slash or colon and never ends in a digit (RFC 1123 section 2.1: the last label is a name).
     let looks_like_address = text.contains(['/', ':']) || text.ends_with(|letter: char| letter.is_ascii_digit());
     if looks_like_address {
-        values::network(text).map(External::Network).map_err(|problem| field.wrong(problem))
+        field.read(values::network).map(External::Network)
     } else {
         Ok(External::Host(Pattern::new(&text.to_ascii_lowercase())))
     }
@@ -246,7 +246,7 @@ fn limits(field: &Field<'_>) -> Read<Limits> {
         limits.services = count(field)?;
     }
     if let Some(field) = section.get("memory") {
-        limits.memory_bytes = values::size(field.text()?).map_err(|problem| field.wrong(problem))?;
+        limits.memory_bytes = field.read(values::size)?;
         if limits.memory_bytes < MEMORY_BYTES_MIN {
             return Err(field.wrong("must be at least 8MiB"));
         }
@@ -283,13 +283,13 @@ fn audit(field: &Field<'_>) -> Read<Audit> {
         audit.directory = PathBuf::from(field.text()?);
     }
     if let Some(field) = section.get("interval") {
-        audit.interval = values::duration(field.text()?).map_err(|problem| field.wrong(problem))?;
+        audit.interval = field.read(values::duration)?;
         if audit.interval.as_secs() < 1 {
             return Err(field.wrong("must be at least 1s"));
         }
     }
     if let Some(field) = section.get("keep") {
-        audit.keep = values::duration(field.text()?).map_err(|problem| field.wrong(problem))?;
+        audit.keep = field.read(values::duration)?;
     }
     Ok(audit)
 }

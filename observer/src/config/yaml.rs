@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
+use serde_saphyr::options::NonFiniteFloatPolicy;
 
 use super::ConfigError;
 use super::nearest::nearest;
@@ -36,16 +37,37 @@ struct Entry {
 
 /// Reads the text of `file`.
 pub(super) fn parse(file: &str, text: &str) -> Result<Node, ConfigError> {
-    // YAML 1.1 booleans would turn a tenant called `no` into false.
-    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+    let options = serde_saphyr::options! {
+        // YAML 1.1 booleans would turn a tenant called `no` into false.
+        strict_booleans: true,
+        // The readers below refuse them with the range that is asked for.
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+        with_snippet: false,
+    };
     serde_saphyr::from_str_with_options::<Option<Node>>(text, options)
         .map(|node| node.unwrap_or(Node { line: 1, value: Value::Null }))
         .map_err(|error| {
             let line = error.location().map_or(1, |location| location.line());
-            let problem = error.without_snippet().to_string();
-            let problem = problem.lines().next().unwrap_or("not YAML").to_owned();
-            ConfigError { file: file.to_owned(), line: Some(line), key: None, problem }
+            ConfigError { file: file.to_owned(), line: Some(line), key: None, problem: not_yaml(&error) }
         })
+}
+
+/// One line for a person about a text that is not YAML.
+fn not_yaml(error: &serde_saphyr::Error) -> String {
+    match error.without_snippet() {
+        serde_saphyr::Error::DuplicateMappingKey { key, .. } => match key {
+            Some(key) => format!("{key}: given twice; keep one of them"),
+            None => "a key is given twice; keep one of them".to_owned(),
+        },
+        serde_saphyr::Error::MultipleDocuments { .. } => "a second document begins here (---); keep one".to_owned(),
+        other => {
+            let message = other.to_string();
+            let first = message.lines().next().unwrap_or_default();
+            // The line is named already.
+            let what = first.rsplit_once(" at line ").map_or(first, |(what, _)| what);
+            format!("not YAML: {what}")
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Node {
@@ -158,6 +180,8 @@ impl<'n> Field<'n> {
         let entries: &[Entry] = match &self.node.value {
             Value::Map(entries) => entries,
             Value::Null => &[],
+            // The whole file has too many keys to list.
+            _ if self.path.is_empty() => return Err(self.expected("a mapping of keys, for example environment: prod")),
             _ => return Err(self.expected(&format!("a mapping with {}", listed(known)))),
         };
         if let Some(unknown) = entries.iter().find(|entry| !known.contains(&entry.key.as_str())) {
@@ -196,6 +220,16 @@ impl<'n> Field<'n> {
             Value::Bool(_) | Value::Integer(_) | Value::Float(_) => Err(self.expected("a text (put it in quotes)")),
             _ => Err(self.expected("a text")),
         }
+    }
+
+    /// A text that `read` takes; a bare number is a text too, so that `read` says what it lacks.
+    pub(super) fn read<T>(&self, read: impl Fn(&str) -> Result<T, String>) -> Result<T, ConfigError> {
+        let value = match &self.node.value {
+            Value::Integer(number) => read(&number.to_string()),
+            Value::Float(number) => read(&number.to_string()),
+            _ => read(self.text()?),
+        };
+        value.map_err(|problem| self.wrong(problem))
     }
 
     /// `true` or `false`.

@@ -33,7 +33,30 @@ fn a_host_that_allows_everything() {
             ("sys/kernel/btf/vmlinux", ""),
         ],
         true,
-        &expect![[]],
+        &expect![[r#"
+            THIS HOST
+             kernel               ok  6.12.0
+             privileges           ok  CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN, CAP_NET_RAW
+             ring buffer          ok  available
+             cgroup v2            ok  /sys/fs/cgroup
+             lockdown             ok  integrity: does not matter, no kernel memory is read
+             BTF                  ok  available; not needed
+             run-time statistics  ok  on
+
+            SOURCES
+             cgroup         ok    plaintext of every container and network namespace, by /sys/fs/cgroup
+             socket-filter  ok    plaintext of this network namespace; used where cgroup v2 is not there
+             tls            note  not part of this version
+                                  → plaintext behind a TLS proxy is observed
+
+            WHAT WILL NOT BE SEEN
+             TLS           ok  nothing listens on the usual ports
+             QUIC          ok  nothing listens on UDP 443
+             Unix sockets  ok  nothing listens on one
+             sockmap       ok  not looked at
+
+            Plaintext HTTP can be observed here: observer diagnose
+        "#]],
     );
 }
 
@@ -58,11 +81,82 @@ fn a_user_without_privileges_on_a_hybrid_host_with_things_that_cannot_be_seen() 
             ),
         ],
         false,
-        &expect![[]],
+        &expect![[r#"
+            THIS HOST
+             kernel               ok    5.10.0-33-amd64
+             privileges           NO    this process lacks CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON
+                                        → run as root, or give the program CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON
+                                        (setcap, systemd AmbientCapabilities, or the pod's securityContext)
+             ring buffer          ok    available
+             cgroup v2            ok    /sys/fs/cgroup/unified (hybrid: version 1 is mounted too)
+             lockdown             ok    none
+             BTF                  ok    missing; not needed
+             run-time statistics  note  off: observer_kernel_seconds_total stays at zero
+                                        → sysctl kernel.bpf_stats_enabled=1, where their cost of some 60 ns a
+                                        packet is fine
+
+            SOURCES
+             cgroup         NO    this process lacks CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON
+                                  → run as root, or give the program CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON
+                                  (setcap, systemd AmbientCapabilities, or the pod's securityContext)
+             socket-filter  NO    this process lacks CAP_BPF, CAP_NET_RAW
+                                  → run as root, or give the program CAP_BPF, CAP_NET_RAW (setcap, systemd
+                                  AmbientCapabilities, or the pod's securityContext)
+             tls            note  not part of this version
+                                  → plaintext behind a TLS proxy is observed
+
+            WHAT WILL NOT BE SEEN
+             TLS           note  a process listens on TCP 443: encrypted traffic is not observed yet
+                                 → observe the plaintext side of the TLS proxy
+             QUIC          note  a process listens on UDP 443: HTTP/3 is not observed
+                                 → what the proxy sends on over TCP is observed
+             Unix sockets  note  processes listen on Unix sockets (1: processes of other users): requests over
+                                 them are not observed
+                                 → let services that you want observed listen on TCP
+             sockmap       ok    not looked at
+
+            Plaintext HTTP cannot be observed live here; observer replay works on capture files all the same.
+        "#]],
     );
 }
 
 #[test]
 fn a_kernel_that_is_too_old_without_cgroup_v2() {
-    check("4.19.0", &[("proc/self/status", "CapEff:\t000001ffffffffff\n")], false, &expect![[]]);
+    check(
+        "4.19.0",
+        &[("proc/self/status", "CapEff:\t000001ffffffffff\n")],
+        false,
+        &expect![[r#"
+        THIS HOST
+         kernel               NO    4.19.0 is older than 5.10
+                                    → boot a kernel from 5.10 on
+         privileges           ok    CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN, CAP_NET_RAW
+         ring buffer          NO    not before 5.8
+                                    → boot a kernel from 5.10 on
+         cgroup v2            note  cgroup v2 is not mounted
+                                    → mount it (mount -t cgroup2 none /sys/fs/cgroup/unified); without it
+                                    only the socket filter works
+         lockdown             ok    none
+         BTF                  ok    missing; not needed
+         run-time statistics  note  off: observer_kernel_seconds_total stays at zero
+                                    → sysctl kernel.bpf_stats_enabled=1, where their cost of some 60 ns a
+                                    packet is fine
+
+        SOURCES
+         cgroup         NO    4.19.0 is older than 5.10
+                              → boot a kernel from 5.10 on
+         socket-filter  NO    4.19.0 is older than 5.10
+                              → boot a kernel from 5.10 on
+         tls            note  not part of this version
+                              → plaintext behind a TLS proxy is observed
+
+        WHAT WILL NOT BE SEEN
+         TLS           ok  nothing listens on the usual ports
+         QUIC          ok  nothing listens on UDP 443
+         Unix sockets  ok  nothing listens on one
+         sockmap       ok  not looked at
+
+        Plaintext HTTP cannot be observed live here; observer replay works on capture files all the same.
+    "#]],
+    );
 }

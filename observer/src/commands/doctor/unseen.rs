@@ -78,7 +78,7 @@ pub(super) fn unix_sockets(host: &Host) -> Found {
     }
     Err(Reason::new(
         format!(
-            "{} stream sockets are listened on (by {}): requests over them are not observed",
+            "processes listen on Unix sockets ({}: {}): requests over them are not observed",
             inodes.len(),
             if named.is_empty() { "processes of other users" } else { &named }
         ),
