@@ -24,7 +24,7 @@ fn facts_of_a_shop_with(faults: &[Fault], name: &str) -> Result<Facts> {
     };
     let sent = Traffic::start(&runtimes, &shop.url(), plan, shop.logs())?.finish()?;
     assert_eq!(sent.statuses, BTreeMap::from([("200".to_owned(), u64::from(ORDERS))]));
-    read(shop.logs(), names())
+    read(shop.logs(), names(), 0)
 }
 
 /// Every hop that is neither continued nor, at a service without an incoming context, rooted.

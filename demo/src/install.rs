@@ -109,7 +109,7 @@ fn node_modules() -> Result<PathBuf> {
 /// Fills `place` by `install`, unless a complete installation of the same list is there.
 fn once(place: &Path, list: &Path, install: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let text = std::fs::read(list).with_context(|| format!("cannot read {}", list.display()))?;
-    let digest: String = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = format!("{:x}", Sha256::digest(&text));
     let stamp = place.join(".complete");
     if std::fs::read_to_string(&stamp).is_ok_and(|found| found == digest) {
         return Ok(());

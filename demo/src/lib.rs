@@ -17,8 +17,7 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
-/// Where everything that the test bed installs and writes lies: never outside the build directory.
+/// Where everything that the test bed installs and writes lies: one place, known to demo/observer.yaml too.
 pub fn scratch() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-    target.join("demo")
+    workspace().join("target/demo")
 }

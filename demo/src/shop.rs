@@ -2,7 +2,7 @@
 //! running services that answer, and the directory with their logs.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 
 use crate::install::Runtimes;
 use crate::process::Running;
-use crate::workspace;
+use crate::{scratch, workspace};
 
 /// How long a service may take to answer its health check: eight runtimes start at once on as few as two cores.
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -93,22 +93,27 @@ pub struct Shop {
     services: BTreeMap<&'static str, Running>,
     addresses: BTreeMap<&'static str, SocketAddr>,
     logs: PathBuf,
+    /// Held while the shop is open: services of the same names beside each other would spoil each other's counts.
+    _only: File,
 }
 
 impl Shop {
     /// Starts every service on free ports of `ip` with `faults` planted and waits until all answer. Logs go to `logs`, which is
-    /// emptied first.
+    /// emptied first. Where another shop is open on this machine it waits for that to close.
     ///
     /// # Errors
     /// A service does not start; with what it printed.
     pub fn start(runtimes: &Runtimes, ip: IpAddr, faults: &[Fault], logs: &Path) -> Result<Self> {
+        fs::create_dir_all(scratch()).with_context(|| format!("cannot make {}", scratch().display()))?;
+        let only = File::create(scratch().join("shop.lock"))?;
+        only.lock().context("cannot wait for another shop to close")?;
         if logs.exists() {
             fs::remove_dir_all(logs).with_context(|| format!("cannot clear {}", logs.display()))?;
         }
         fs::create_dir_all(logs).with_context(|| format!("cannot make {}", logs.display()))?;
         let addresses = free_addresses(ip)?;
         let faults: Vec<&str> = faults.iter().map(|fault| fault.as_str()).collect();
-        let mut shop = Self { services: BTreeMap::new(), addresses, logs: logs.to_owned() };
+        let mut shop = Self { services: BTreeMap::new(), addresses, logs: logs.to_owned(), _only: only };
         for service in &SERVICES {
             let command = shop.command(service, runtimes, &faults.join(","));
             let log = logs.join(format!("{}.log", service.name));

@@ -21,6 +21,13 @@ pub struct Requests {
     pub malformed: u64,
 }
 
+impl Requests {
+    /// All of them.
+    pub fn all(self) -> u64 {
+        self.valid + self.missing + self.malformed
+    }
+}
+
 /// Distinct traces, and those of them that are sampled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traces {
@@ -80,8 +87,8 @@ struct Headers {
 /// A valid traceparent.
 #[derive(Clone, Copy)]
 struct Parent<'a> {
-    trace: &'a str,
-    parent: &'a str,
+    trace_id: &'a str,
+    span_id: &'a str,
     sampled: bool,
 }
 
@@ -97,27 +104,27 @@ impl Headers {
     /// W3C Trace Context, section 3.2.2: version 00 has exactly four lower-case fields, none of the ids all zero.
     fn parent(&self) -> Option<Parent<'_>> {
         let fields: Vec<&str> = self.traceparent.as_deref()?.split('-').collect();
-        let [version, trace, parent, flags] = fields.as_slice() else { return None };
+        let [version, trace_id, span_id, flags] = fields.as_slice() else { return None };
         let hex = |text: &str, digits| text.len() == digits && text.bytes().all(|b| b"0123456789abcdef".contains(&b));
         let nonzero = |text: &str| text.bytes().any(|b| b != b'0');
-        let whole = *version == "00" && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
+        let whole = *version == "00" && hex(trace_id, 32) && hex(span_id, 16) && hex(flags, 2);
         let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
-        (whole && nonzero(trace) && nonzero(parent)).then_some(Parent { trace, parent, sampled })
+        (whole && nonzero(trace_id) && nonzero(span_id)).then_some(Parent { trace_id, span_id, sampled })
     }
 }
 
-/// Reads the log of each service in `logs`.
+/// Reads the log of each service in `logs`, from `since_ns` (nanoseconds since 1970) on.
 ///
 /// # Errors
 /// A log is missing or has a line that is not as the services write it.
-pub fn read(logs: &Path, services: impl Iterator<Item = &'static str>) -> Result<Facts> {
+pub fn read(logs: &Path, services: impl Iterator<Item = &'static str>, since_ns: u64) -> Result<Facts> {
     let mut facts = Facts::default();
     for service in services {
         let path = logs.join(format!("{service}.jsonl"));
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let parsed = text.lines().map(serde_json::from_str).collect::<Result<Vec<Line>, _>>();
         let mut lines = parsed.with_context(|| format!("{} has a line that is no record", path.display()))?;
-        lines.retain(|line| line.path != "/healthz");
+        lines.retain(|line| line.path != "/healthz" && line.at_ns >= since_ns);
         lines.sort_by_key(|line| line.at_ns);
         add(&mut facts, service, &lines);
     }
@@ -133,8 +140,8 @@ fn add(facts: &mut Facts, service: &str, lines: &[Line]) {
             Kind::In => add_inbound(facts, key, line, &mut received),
             Kind::Out => {
                 if let Some(sent) = line.headers.parent()
-                    && !received.contains(sent.trace)
-                    && started.insert(sent.trace)
+                    && !received.contains(sent.trace_id)
+                    && started.insert(sent.trace_id)
                 {
                     count(facts.started.entry(key.clone()).or_default(), sent);
                 }
@@ -159,7 +166,7 @@ fn add_inbound<'a>(facts: &mut Facts, key: (String, String), line: &'a Line, rec
         (Some(_), None) => requests.malformed += 1,
         (Some(_), Some(parent)) => {
             requests.valid += 1;
-            if received.insert(parent.trace) {
+            if received.insert(parent.trace_id) {
                 count(facts.received.entry(key.clone()).or_default(), parent);
             }
         }
@@ -182,9 +189,9 @@ fn outcome(line: &Line) -> &'static str {
     match (cause, line.headers.parent()) {
         (None, _) => "rooted",
         (Some(_), None) => "lost",
-        (Some(cause), Some(sent)) if cause.trace != sent.trace => "restarted",
+        (Some(cause), Some(sent)) if cause.trace_id != sent.trace_id => "restarted",
         (Some(cause), Some(sent)) if cause.sampled != sent.sampled => "flipped",
-        (Some(cause), Some(sent)) if cause.parent == sent.parent => "passed_through",
+        (Some(cause), Some(sent)) if cause.span_id == sent.span_id => "passed_through",
         (Some(_), Some(_)) => "continued",
     }
 }
