@@ -30,17 +30,15 @@ pub fn runtimes() -> Result<Runtimes> {
     std::fs::create_dir_all(scratch()).with_context(|| format!("cannot make {}", scratch().display()))?;
     let lock = std::fs::File::create(scratch().join(".lock"))?;
     lock.lock().context("cannot wait for another installation to end")?;
-    let mut packages = Vec::new();
     if !succeeds(Command::new(system_python()).args(["-c", "import ensurepip, venv"])) {
-        packages.push("python3-venv");
+        apt(&["python3-venv"])?;
     }
-    if !has_program("node") {
-        packages.push("nodejs");
+    // One after the other: some builds of nodejs bring npm along, and refuse Debian's beside it.
+    for (program, package) in [("node", "nodejs"), ("npm", "npm")] {
+        if !has_program(program) {
+            apt(&[package])?;
+        }
     }
-    if !has_program("npm") {
-        packages.push("npm");
-    }
-    apt(&packages)?;
     Ok(Runtimes { python: python_environment()?, node_modules: node_modules()? })
 }
 
