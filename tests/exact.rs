@@ -9,11 +9,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use testbed::observer::{Observer, binary};
 use testbed::shop::{Fault, Shop, names};
+use testbed::site::{Namespace, Site};
 use testbed::traffic::{Amount, Plan, Traffic};
 use testbed::truth::{Facts, read, reported};
 use testbed::{install, scratch};
 
-const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const LOOPBACK: Site = Site::Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
 /// One order at a time, and every kind of context: the cause of each request is then known to an observer too.
 const SERIAL: Plan =
@@ -26,11 +27,11 @@ struct Outcome {
 }
 
 /// Opens a shop with every fault, observes it while customers order by `plan`, and compares nothing yet.
-fn observe(name: &str, ip: IpAddr, plan: Plan) -> Result<Outcome> {
+fn observe(name: &str, site: &Site, plan: Plan) -> Result<Outcome> {
     let runtimes = install::runtimes()?;
     let binary = binary(false)?;
     let place = scratch().join("tests").join(name);
-    let shop = Shop::start(&runtimes, ip, &Fault::ALL, &place)?;
+    let shop = Shop::start(&runtimes, site, &Fault::ALL, &place)?;
     let mut customers = plan.warm_up.then(|| Traffic::start(&runtimes, &shop.url(), plan, &place)).transpose()?;
 
     let metrics = free_address()?;
@@ -65,7 +66,7 @@ fn observe(name: &str, ip: IpAddr, plan: Plan) -> Result<Outcome> {
 }
 
 fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((LOOPBACK, 0))?.local_addr()?)
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// Everything, field by field: a difference shows the one table it is in.
@@ -80,27 +81,34 @@ fn assert_everything_is_exact(outcome: &Outcome) {
 
 #[test]
 fn with_one_order_at_a_time_everything_is_as_the_services_know_it() -> Result<()> {
-    assert_everything_is_exact(&observe("serial", LOOPBACK, SERIAL)?);
+    assert_everything_is_exact(&observe("serial", &LOOPBACK, SERIAL)?);
     Ok(())
 }
 
 #[test]
 fn over_ipv6_everything_is_as_the_services_know_it() -> Result<()> {
-    assert_everything_is_exact(&observe("ipv6", IpAddr::V6(Ipv6Addr::LOCALHOST), SERIAL)?);
+    assert_everything_is_exact(&observe("ipv6", &Site::Host(IpAddr::V6(Ipv6Addr::LOCALHOST)), SERIAL)?);
+    Ok(())
+}
+
+#[test]
+fn services_in_another_network_namespace_are_observed_as_well() -> Result<()> {
+    let site = Site::Namespace(Namespace::create()?);
+    assert_everything_is_exact(&observe("namespace", &site, SERIAL)?);
     Ok(())
 }
 
 #[test]
 fn connections_older_than_the_observer_are_observed_from_its_start_on() -> Result<()> {
     let plan = Plan { warm_up: true, ..SERIAL };
-    assert_everything_is_exact(&observe("older", LOOPBACK, plan)?);
+    assert_everything_is_exact(&observe("older", &LOOPBACK, plan)?);
     Ok(())
 }
 
 #[test]
 fn at_sixteen_connections_all_requests_and_flags_are_exact_and_no_innocent_is_accused() -> Result<()> {
     let plan = Plan { amount: Amount::Orders(1600), connections: 16, ..SERIAL };
-    let Outcome { logged, observed } = observe("parallel", LOOPBACK, plan)?;
+    let Outcome { logged, observed } = observe("parallel", &LOOPBACK, plan)?;
     assert_eq!(observed.requests, logged.requests);
     assert_eq!(observed.received, logged.received);
     assert_eq!(observed.errors, logged.errors);

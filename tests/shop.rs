@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
 use testbed::shop::{Fault, Shop, names};
+use testbed::site::Site;
 use testbed::traffic::{Amount, Plan, Traffic};
 use testbed::truth::{Facts, read};
 use testbed::{install, scratch};
@@ -14,7 +15,8 @@ const ORDERS: u32 = 200;
 
 fn facts_of_a_shop_with(faults: &[Fault], name: &str) -> Result<Facts> {
     let runtimes = install::runtimes()?;
-    let shop = Shop::start(&runtimes, IpAddr::V4(Ipv4Addr::LOCALHOST), faults, &scratch().join("tests").join(name))?;
+    let site = Site::Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let shop = Shop::start(&runtimes, &site, faults, &scratch().join("tests").join(name))?;
     let plan = Plan {
         amount: Amount::Orders(ORDERS),
         connections: 4,

@@ -7,6 +7,7 @@ pub mod install;
 pub mod observer;
 pub mod process;
 pub mod shop;
+pub mod site;
 pub mod traffic;
 pub mod truth;
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 
 use crate::install::Runtimes;
 use crate::process::Running;
+use crate::site::Site;
 use crate::{scratch, workspace};
 
 /// How long a service may take to answer its health check: eight runtimes start at once on as few as two cores.
@@ -98,12 +99,12 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Starts every service on free ports of `ip` with `faults` planted and waits until all answer. Logs go to `logs`, which is
+    /// Starts every service at `site` with `faults` planted and waits until all answer. Logs go to `logs`, which is
     /// emptied first. Where another shop is open on this machine it waits for that to close.
     ///
     /// # Errors
     /// A service does not start; with what it printed.
-    pub fn start(runtimes: &Runtimes, ip: IpAddr, faults: &[Fault], logs: &Path) -> Result<Self> {
+    pub fn start(runtimes: &Runtimes, site: &Site, faults: &[Fault], logs: &Path) -> Result<Self> {
         fs::create_dir_all(scratch()).with_context(|| format!("cannot make {}", scratch().display()))?;
         let only = File::create(scratch().join("shop.lock"))?;
         only.lock().context("cannot wait for another shop to close")?;
@@ -111,11 +112,11 @@ impl Shop {
             fs::remove_dir_all(logs).with_context(|| format!("cannot clear {}", logs.display()))?;
         }
         fs::create_dir_all(logs).with_context(|| format!("cannot make {}", logs.display()))?;
-        let addresses = free_addresses(ip)?;
+        let addresses = names().zip(site.addresses(SERVICES.len())?).collect();
         let faults: Vec<&str> = faults.iter().map(|fault| fault.as_str()).collect();
         let mut shop = Self { services: BTreeMap::new(), addresses, logs: logs.to_owned(), _only: only };
         for service in &SERVICES {
-            let command = shop.command(service, runtimes, &faults.join(","));
+            let command = shop.command(service, site, runtimes, &faults.join(","));
             let log = logs.join(format!("{}.log", service.name));
             shop.services.insert(service.name, Running::start(service.name, command, &log)?);
         }
@@ -141,18 +142,18 @@ impl Shop {
         &self.logs
     }
 
-    fn command(&self, service: &Service, runtimes: &Runtimes, faults: &str) -> Command {
+    fn command(&self, service: &Service, site: &Site, runtimes: &Runtimes, faults: &str) -> Command {
         let sources = workspace().join("demo/services");
         let mut command = match service.runtime {
             Runtime::Python => {
-                let mut python = Command::new(&runtimes.python);
+                let mut python = site.command(&runtimes.python);
                 python.arg(sources.join(format!("python/{}.py", service.name)));
                 // No bytecode beside the sources.
                 python.env("PYTHONDONTWRITEBYTECODE", "1");
                 python
             }
             Runtime::Node => {
-                let mut node = Command::new("node");
+                let mut node = site.command(Path::new("node"));
                 node.arg(sources.join(format!("node/{}.js", service.name))).env("NODE_PATH", &runtimes.node_modules);
                 node
             }
@@ -169,18 +170,6 @@ impl Shop {
         command.stdout(Stdio::null());
         command
     }
-}
-
-/// A free port for each service. All are held until all are chosen, so that none is given twice.
-fn free_addresses(ip: IpAddr) -> Result<BTreeMap<&'static str, SocketAddr>> {
-    let mut held = Vec::new();
-    let mut addresses = BTreeMap::new();
-    for name in names() {
-        let listener = TcpListener::bind((ip, 0)).with_context(|| format!("cannot listen on {ip}"))?;
-        addresses.insert(name, listener.local_addr()?);
-        held.push(listener);
-    }
-    Ok(addresses)
 }
 
 /// Whether an HTTP server answers `path` with 200.

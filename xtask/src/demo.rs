@@ -14,6 +14,7 @@ use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use testbed::observer::{Observer, binary};
 use testbed::shop::{Fault, Shop, names};
+use testbed::site::Site;
 use testbed::traffic::{Amount, Plan, Traffic};
 use testbed::{install, scratch, truth, workspace};
 
@@ -60,7 +61,7 @@ fn show(options: &Options, binary: &Path) -> Result<ExitCode> {
     let out = scratch().join("out");
     let logs = scratch().join("shop");
     eprintln!("starting the shop: {}", names().collect::<Vec<_>>().join(", "));
-    let shop = Shop::start(&runtimes, IpAddr::V4(Ipv4Addr::LOCALHOST), &Fault::ALL, &logs)?;
+    let shop = Shop::start(&runtimes, &Site::Host(METRICS.ip()), &Fault::ALL, &logs)?;
     eprintln!("starting the observer: observer run --config demo/observer.yaml");
     let configuration = workspace().join("demo/observer.yaml");
     let table = scratch().join("report.txt");
