@@ -114,8 +114,9 @@ impl Draft {
         let next_line_began = self.passing || self.kept.len() > self.line_start;
         let doubtful = usize::from(!whole && self.last_is_wanted && !next_line_began);
         let certain = self.headers.len().saturating_sub(doubtful);
-        let value = |&(name, start, end): &(HeaderName, usize, usize)| {
-            Header { name, value: self.kept.get(start..end).unwrap_or_default() }
+        let value = |&(name, start, end): &(HeaderName, usize, usize)| Header {
+            name,
+            value: self.kept.get(start..end).unwrap_or_default(),
         };
         self.headers.iter().take(certain).map(value).collect()
     }

@@ -83,7 +83,11 @@ impl Half {
 
     pub(super) fn distance(&self, seq: u32) -> Distance {
         let ahead = seq.wrapping_sub(self.next);
-        if u64::from(ahead) > AHEAD_MAX { Distance::Behind(self.next.wrapping_sub(seq)) } else { Distance::Ahead(ahead) }
+        if u64::from(ahead) > AHEAD_MAX {
+            Distance::Behind(self.next.wrapping_sub(seq))
+        } else {
+            Distance::Ahead(ahead)
+        }
     }
 
     /// Where a body of which `left` bytes are to come ends.
