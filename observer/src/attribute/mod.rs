@@ -1,0 +1,5 @@
+//! x
+pub mod boundary;
+pub mod environment;
+pub mod process;
+pub mod program;
