@@ -144,6 +144,11 @@ impl Places {
         std::fs::metadata(self.of_process(pid, "ns/net")).map_or(0, |namespace| namespace.st_ino())
     }
 
+    /// Inode number of the network namespace of this process itself.
+    pub fn own_network(&self) -> u64 {
+        std::fs::metadata(self.proc_root.join("self/ns/net")).map_or(0, |namespace| namespace.st_ino())
+    }
+
     /// The container or unit of this process itself: what it shares with others tells nothing apart.
     pub fn own_boundary(&self) -> Option<Boundary> {
         placement(&read_text(&self.proc_root.join("self/cgroup"), SMALL_BYTES_MAX)?).boundary
