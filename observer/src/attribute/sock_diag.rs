@@ -16,21 +16,21 @@ const LISTEN: u8 = 10;
 /// What one answer of the kernel can hold: it fills at most 32 KiB a datagram (`NLMSG_GOODSIZE`, net/netlink/af_netlink.c).
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Sockets taken from one namespace; past it the rest is left out and the dump says so.
-pub const SOCKETS_PER_NAMESPACE_MAX: usize = 262_144;
+pub(super) const SOCKETS_PER_NAMESPACE_MAX: usize = 262_144;
 
 /// A TCP socket that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcpSocket {
+pub(super) struct TcpSocket {
     /// Its cookie; `None` where it was read from `/proc/PID/net/tcp`, which does not tell it.
-    pub socket: Option<SocketId>,
+    pub(super) socket: Option<SocketId>,
     /// The inode number that `/proc/PID/fd` shows; zero where no process holds it any more.
-    pub inode: u64,
+    pub(super) inode: u64,
     /// Its own address.
-    pub local: Address,
+    pub(super) local: Address,
     /// The other end's; of a listening socket unspecified.
-    pub remote: Address,
+    pub(super) remote: Address,
     /// Whether it listens.
-    pub listens: bool,
+    pub(super) listens: bool,
 }
 
 /// All TCP sockets of the calling thread's network namespace that have an owner, IPv4 then IPv6, and whether that is all.
@@ -38,7 +38,7 @@ pub struct TcpSocket {
 /// # Errors
 ///
 /// Where the kernel has no sock_diag (module `tcp_diag`) or refuses it.
-pub fn dump() -> std::io::Result<(Vec<TcpSocket>, bool)> {
+pub(super) fn dump() -> std::io::Result<(Vec<TcpSocket>, bool)> {
     let mut sockets = Vec::new();
     let mut complete = true;
     for family in [AF_INET, AF_INET6] {

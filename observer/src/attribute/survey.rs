@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::os::unix::fs::DirEntryExt;
+use std::path::Path;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::boundary::{Boundary, boundary};
 use super::process::{Incarnation, Places, ProcessFacts, read_text};
 use super::sock_diag::{self, TcpSocket};
 use super::tables;
@@ -21,31 +24,35 @@ const TABLE_BYTES_MAX: usize = 32 * 1024 * 1024;
 const FILES_PER_PROCESS_MAX: usize = 262_144;
 /// Network namespaces looked into: pods of a node number at most some 500 (the kubelet's default is 110).
 const NAMESPACES_MAX: usize = 2048;
+/// Directories looked at in the cgroup v2 hierarchy.
+const CGROUPS_MAX: usize = 16_384;
 
 /// One network namespace.
 #[derive(Clone, Debug, Default)]
-pub struct Namespace {
+pub(super) struct Namespace {
     /// Its own addresses, loopback among them where it is up.
-    pub addresses: Vec<IpAddr>,
+    pub(super) addresses: Vec<IpAddr>,
     /// Its TCP sockets.
-    pub sockets: Vec<TcpSocket>,
+    pub(super) sockets: Vec<TcpSocket>,
     /// Inode and path of Unix stream sockets that listen there.
-    pub unix: Vec<(u64, Box<str>)>,
+    pub(super) unix: Vec<(u64, Box<str>)>,
 }
 
 /// What a look at the host found.
 #[derive(Clone, Debug, Default)]
-pub struct Survey {
+pub(super) struct Survey {
     /// By the inode number of the namespace.
-    pub namespaces: BTreeMap<u64, Namespace>,
+    pub(super) namespaces: BTreeMap<u64, Namespace>,
     /// The processes that hold a socket, by its inode; pids in ascending order.
-    pub holders: FxHashMap<u64, Vec<u32>>,
+    pub(super) holders: FxHashMap<u64, Vec<u32>>,
     /// What was read of holders that were not known yet, or have become another program.
-    pub processes: Vec<ProcessFacts>,
+    pub(super) processes: Vec<ProcessFacts>,
     /// Which program runs under each pid that exists.
-    pub alive: FxHashMap<u32, Incarnation>,
+    pub(super) alive: FxHashMap<u32, Incarnation>,
+    /// The container or unit behind each cgroup id, where the path of the cgroup tells.
+    pub(super) cgroups: Vec<(u64, Boundary)>,
     /// What could not be read.
-    pub refused: Refused,
+    pub(super) refused: Refused,
 }
 
 /// What a survey could not read.
@@ -60,7 +67,7 @@ pub struct Refused {
 }
 
 /// Looks at the host. Moves the calling thread between network namespaces: call it on a thread that then ends.
-pub fn survey(places: &Places, known: &FxHashMap<u32, Incarnation>) -> Survey {
+pub(super) fn survey(places: &Places, known: &FxHashMap<u32, Incarnation>) -> Survey {
     let mut found = Survey::default();
     let mut members: BTreeMap<u64, u32> = BTreeMap::new();
     let pids = places.pids();
@@ -105,7 +112,28 @@ pub fn survey(places: &Places, known: &FxHashMap<u32, Incarnation>) -> Survey {
             found.processes.extend(places.process(pid));
         }
     }
+    if let Some(root) = &places.cgroup_root {
+        let mut left = CGROUPS_MAX;
+        boundaries_below(root, "", &mut left, &mut found.cgroups);
+        found.refused.past_bounds += u64::from(left == 0);
+    }
     found
+}
+
+/// The cgroups below a directory of the cgroup v2 hierarchy that are in a container or unit.
+fn boundaries_below(directory: &Path, path: &str, left: &mut usize, found: &mut Vec<(u64, Boundary)>) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.filter_map(Result::ok).filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        if *left == 0 {
+            return;
+        }
+        *left -= 1;
+        let below = format!("{path}/{}", entry.file_name().to_string_lossy());
+        if let Some(boundary) = boundary(&below) {
+            found.push((entry.ino(), boundary));
+        }
+        boundaries_below(&entry.path(), &below, left, found);
+    }
 }
 
 /// What is in a namespace of which `member` is a process, and whether it could be entered.
@@ -138,7 +166,7 @@ fn enter(places: &Places, member: u32) -> bool {
 }
 
 /// The addresses of the network namespace of a process.
-pub fn local_addresses(places: &Places, pid: u32) -> Vec<IpAddr> {
+pub(super) fn local_addresses(places: &Places, pid: u32) -> Vec<IpAddr> {
     let table = |name: &str| read_text(&places.of_process(pid, name), TABLE_BYTES_MAX).unwrap_or_default();
     let mut addresses = tables::local_ipv4(&table("net/fib_trie"));
     addresses.extend(tables::local_ipv6(&table("net/if_inet6")));
@@ -146,7 +174,7 @@ pub fn local_addresses(places: &Places, pid: u32) -> Vec<IpAddr> {
 }
 
 /// Inodes of the sockets that a process holds, and how many files were not looked at; `None` where that may not be read.
-pub fn socket_inodes(places: &Places, pid: u32) -> Option<(Vec<u64>, u64)> {
+pub(super) fn socket_inodes(places: &Places, pid: u32) -> Option<(Vec<u64>, u64)> {
     let mut inodes = Vec::new();
     let mut past_bounds = 0;
     for (index, entry) in std::fs::read_dir(places.of_process(pid, "fd")).ok()?.enumerate() {

@@ -14,7 +14,7 @@ const ACCEPTS: u32 = 1 << 16;
 const STREAM: &str = "0001";
 
 /// `/proc/PID/net/tcp` or `tcp6`: the fallback where sock_diag or another namespace is not allowed. It knows no cookies.
-pub fn tcp(text: &str) -> Vec<TcpSocket> {
+pub(super) fn tcp(text: &str) -> Vec<TcpSocket> {
     text.lines()
         .filter_map(|line| {
             let fields: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -50,7 +50,7 @@ fn hex_address(text: &str) -> Option<Address> {
 }
 
 /// `/proc/PID/net/fib_trie`: the IPv4 addresses of the namespace, which stand above a line `/32 host LOCAL`.
-pub fn local_ipv4(text: &str) -> Vec<IpAddr> {
+pub(super) fn local_ipv4(text: &str) -> Vec<IpAddr> {
     let mut addresses = Vec::new();
     let mut last = None;
     for line in text.lines() {
@@ -65,7 +65,7 @@ pub fn local_ipv4(text: &str) -> Vec<IpAddr> {
 }
 
 /// `/proc/PID/net/if_inet6`: the IPv6 addresses of the namespace.
-pub fn local_ipv6(text: &str) -> Vec<IpAddr> {
+pub(super) fn local_ipv6(text: &str) -> Vec<IpAddr> {
     text.lines()
         .filter_map(|line| u128::from_str_radix(line.split(' ').next()?, 16).ok())
         .map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits)))
@@ -73,7 +73,7 @@ pub fn local_ipv6(text: &str) -> Vec<IpAddr> {
 }
 
 /// `/proc/PID/net/unix`: inode and path of the stream sockets that listen; abstract ones keep their `@`.
-pub fn unix_listeners(text: &str) -> Vec<(u64, &str)> {
+pub(super) fn unix_listeners(text: &str) -> Vec<(u64, &str)> {
     text.lines()
         .filter_map(|line| {
             let mut fields = line.split_ascii_whitespace();
