@@ -16,6 +16,8 @@ mod samplers;
 mod schema;
 mod severity;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
