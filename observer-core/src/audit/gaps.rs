@@ -92,8 +92,10 @@ fn not_observed(desk: &mut Desk<'_>) {
         let share = arrivals.unobserved as f64 / arrivals.total().max(1) as f64;
         let remedy = if tls > 0 || http2 > 0 {
             "run observer doctor to see which protocols and TLS libraries can be read here"
-        } else {
+        } else if arrivals.unobserved > 0 {
             "look at capture.lost and at the load of this host; the counts of this service are too low by these"
+        } else {
+            "see what else reaches this service (Unix sockets, other protocols): with it unseen its hops cannot be judged"
         };
         desk.file(Draft {
             case: Case::Share(share),

@@ -39,7 +39,8 @@ struct Track {
     /// What was counted under other versions.
     before: Share,
     alarm: Option<Verdict>,
-    /// The last interval and what it was made from.
+    /// The last verdict and interval, and what they were made from: most series of a large report stand still.
+    verdict: Option<(Share, u64, Verdict)>,
     interval: Option<(Share, u64, Interval)>,
 }
 
@@ -48,7 +49,7 @@ impl Track {
         let version = Some((declared.ratio.to_bits(), declared.tolerance.to_bits()));
         if self.version != version {
             let before = if self.version.is_some() { share } else { Share::default() };
-            *self = Self { version, before, alarm: None, interval: self.interval };
+            *self = Self { version, before, interval: self.interval, ..Self::default() };
         }
         let since = Share {
             traces: share.traces.saturating_sub(self.before.traces),
@@ -57,7 +58,11 @@ impl Track {
         if let Some(alarm) = self.alarm {
             return (alarm, since);
         }
-        let verdict = declared.judge(since);
+        let verdict = match self.verdict {
+            Some((made_from, with, verdict)) if made_from == since && with == declared.alpha.to_bits() => verdict,
+            _ => declared.judge(since),
+        };
+        self.verdict = Some((since, declared.alpha.to_bits(), verdict));
         if matches!(verdict, Verdict::Under | Verdict::Over) {
             self.alarm = Some(verdict);
         }
@@ -140,7 +145,8 @@ pub(super) fn ratios(desk: &mut Desk<'_>, memory: &mut Memory) -> Ratios {
                 if matches!(verdict, Verdict::Under | Verdict::Over) && accused != Some(accusation) {
                     accused = Some(accusation);
                     let interval = Interval::of(since, false_alarm_rate);
-                    accuse(desk, (service, tenant, point), rule, &declared, since, interval, verdict);
+                    let measured = Measured { share: since, interval, coverage: row.coverage };
+                    accuse(desk, (service, tenant, point), rule, &declared, &measured, verdict);
                 }
             }
         }
@@ -209,13 +215,22 @@ fn coverage(point: Point, counts: &Counts, arrivals: Arrivals) -> Option<f64> {
     (whole > 0).then(|| (part as f64 / whole as f64).min(1.0))
 }
 
+/// The counts that an accusation rests on.
+struct Measured {
+    share: Share,
+    interval: Interval,
+    coverage: Option<f64>,
+}
+
+/// The coverage below which a finding says that its ratio rests on a part.
+const COVERAGE_TOLD: f64 = 0.95;
+
 fn accuse(
     desk: &mut Desk<'_>,
     (service, tenant, point): Key,
     rule: &Rule,
     declared: &Declared,
-    share: Share,
-    interval: Interval,
+    &Measured { share, interval, coverage }: &Measured,
     verdict: Verdict,
 ) {
     let (service_name, tenant_name) = (desk.service(service), desk.tenant(tenant));
@@ -239,6 +254,9 @@ fn accuse(
             format!("{service_name} samples {within} of {traces} of tenant {tenant_name} that it passes on")
         }
     };
+    let rests = coverage.filter(|coverage| *coverage < COVERAGE_TOLD).map_or_else(String::new, |coverage| {
+        format!("; this rests on {} of the requests that show it", words::percent(coverage))
+    });
     let decider = if point == Point::Received {
         sender.clone().unwrap_or_else(|| format!("whoever sends to {service_name}"))
     } else {
@@ -262,7 +280,7 @@ fn accuse(
         of: share.traces,
         ..Draft::new(
             if verdict == Verdict::Under { Code::RatioUnder } else { Code::RatioOver },
-            format!("{what}; {declared_ratio} declared at {source}"),
+            format!("{what}; {declared_ratio} declared at {source}{rests}"),
             remedy,
         )
     });

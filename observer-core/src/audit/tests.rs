@@ -198,55 +198,55 @@ fn every_fault_is_found_once_named_and_remedied() {
     check_findings(
         &faulty_shop().report(),
         &expect![[r"
-        critical ratio-under checkout acme - 85/900
-          checkout samples 9.44 % [5.6, 14.5] of 900 traces that it starts for tenant acme; 20 % declared at tenant-rules.yaml:3
-          make the sampler of checkout use 0.2 for tenant acme, or correct tenant-rules.yaml:3
-        critical context-lost checkout - inventory 190/600
-          checkout drops the trace context on 190 of 600 requests to inventory, though each was caused by a request that had one
-          instrument the client with which checkout calls inventory, and check its OTEL_PROPAGATORS (tracecontext,baggage)
-        critical decision-flipped search - checkout 3/3
-          search turns sampled into not sampled on 3 of 3 requests to checkout: traces that are cut there
-          set a parent-based sampler in search (OTEL_TRACES_SAMPLER=parentbased_traceidratio)
-        warning ratio-under inventory acme checkout 40/400
-          checkout sampled 10 % [4.59, 18.1] of 400 traces of tenant acme that reach inventory; 20 % declared at tenant-rules.yaml:3
-          make the sampler of checkout use 0.2 for tenant acme, or correct tenant-rules.yaml:3
-        warning rule-invalid search - - 1/1
-          process 4711 (search): OTEL_TRACES_SAMPLER_ARG=10 means 100 %: this SDK samples everything
-          set OTEL_TRACES_SAMPLER_ARG to a ratio from 0 to 1; ten percent is 0.1 (process 4711 (search))
-        warning tenant-override-missing - beta - 100/100
-          tenant beta (100 requests) has no sampler_override at tenant-rules.yaml:4: the more general rule holds for it, perhaps by mistake
-          write sampler_override: RATIO at tenant-rules.yaml:4, or null where beta inherits on purpose
-        warning context-malformed inventory - legacy 5/407
-          legacy sends 5 requests to inventory with a traceparent that receivers must ignore (flags 5)
-          correct what writes traceparent at legacy (W3C Trace Context, section 3.2)
-        warning context-duplicated inventory - legacy 2/407
-          legacy sends 2 requests to inventory with more than one traceparent: receivers ignore them or take any
-          find what adds a second traceparent at legacy: two instrumentations, or an agent beside the SDK
-        warning weight-missing checkout acme inventory 10/600
-          checkout drops the weight on 10 of 600 requests to inventory: what is computed from it counts too little
-          forward the weight header, or its baggage member, with every call of checkout
-        warning error-unsampled inventory beta - 1/3
-          1 of 3 error responses of inventory belong to traces that are not sampled: there is nothing to look at
-          keep errors whatever the ratio: sample inventory fully and keep errors by tail sampling in the collector
-        warning not-observed inventory - - 101/508
-          inventory: not observed and in no ratio: 100 requests of which the head was not fully seen, 1 connection of TLS
-          run observer doctor to see which protocols and TLS libraries can be read here
-        warning capture-loss - - - 12/2012
-          12 events lost (cgroup ring_full 12): ratios rest on what was left
-          name the ports to observe in capture.ports, or give the observer more CPU time
-        info tenant-undeclared - gamma - 7/7
-          tenant gamma (7 requests) is named by no rule
-          add gamma under tenants: of the tenant rules, with null where it inherits on purpose
-        info context-missing checkout - external:203.0.113.9 1000/1000
-          1,000 of 1,000 requests from external:203.0.113.9 reach checkout without a trace context: traces begin here
-          nothing, where traces are meant to begin at checkout; else instrument who sends
-        info trace-restarted inventory - ledger 30/30
-          inventory starts a new trace on 30 of 30 requests to ledger, though each was caused by a request that had one
-          make inventory take the context of its requests: instrument its server, check OTEL_PROPAGATORS, and that no root span is forced
-        info not-observed search - - 4/4
-          search: not observed and in no ratio: 4 hops whose cause may be among what was not seen
-          look at capture.lost and at the load of this host; the counts of this service are too low by these
-    "]],
+            critical ratio-under checkout acme - 85/900
+              checkout samples 9.44 % [5.6, 14.5] of 900 traces that it starts for tenant acme; 20 % declared at tenant-rules.yaml:3; this rests on 90 % of the requests that show it
+              make the sampler of checkout use 0.2 for tenant acme, or correct tenant-rules.yaml:3
+            critical context-lost checkout - inventory 190/600
+              checkout drops the trace context on 190 of 600 requests to inventory, though each was caused by a request that had one
+              instrument the client with which checkout calls inventory, and check its OTEL_PROPAGATORS (tracecontext,baggage)
+            critical decision-flipped search - checkout 3/3
+              search turns sampled into not sampled on 3 of 3 requests to checkout: traces that are cut there
+              set a parent-based sampler in search (OTEL_TRACES_SAMPLER=parentbased_traceidratio)
+            warning ratio-under inventory acme checkout 40/400
+              checkout sampled 10 % [4.59, 18.1] of 400 traces of tenant acme that reach inventory; 20 % declared at tenant-rules.yaml:3
+              make the sampler of checkout use 0.2 for tenant acme, or correct tenant-rules.yaml:3
+            warning rule-invalid search - - 1/1
+              process 4711 (search): OTEL_TRACES_SAMPLER_ARG=10 means 100 %: this SDK samples everything
+              set OTEL_TRACES_SAMPLER_ARG to a ratio from 0 to 1; ten percent is 0.1 (process 4711 (search))
+            warning tenant-override-missing - beta - 100/100
+              tenant beta (100 requests) has no sampler_override at tenant-rules.yaml:4: the more general rule holds for it, perhaps by mistake
+              write sampler_override: RATIO at tenant-rules.yaml:4, or null where beta inherits on purpose
+            warning context-malformed inventory - legacy 5/407
+              legacy sends 5 requests to inventory with a traceparent that receivers must ignore (flags 5)
+              correct what writes traceparent at legacy (W3C Trace Context, section 3.2)
+            warning context-duplicated inventory - legacy 2/407
+              legacy sends 2 requests to inventory with more than one traceparent: receivers ignore them or take any
+              find what adds a second traceparent at legacy: two instrumentations, or an agent beside the SDK
+            warning weight-missing checkout acme inventory 10/600
+              checkout drops the weight on 10 of 600 requests to inventory: what is computed from it counts too little
+              forward the weight header, or its baggage member, with every call of checkout
+            warning error-unsampled inventory beta - 1/3
+              1 of 3 error responses of inventory belong to traces that are not sampled: there is nothing to look at
+              keep errors whatever the ratio: sample inventory fully and keep errors by tail sampling in the collector
+            warning not-observed inventory - - 101/508
+              inventory: not observed and in no ratio: 100 requests of which the head was not fully seen, 1 connection of TLS
+              run observer doctor to see which protocols and TLS libraries can be read here
+            warning capture-loss - - - 12/2012
+              12 events lost (cgroup ring_full 12): ratios rest on what was left
+              name the ports to observe in capture.ports, or give the observer more CPU time
+            info tenant-undeclared - gamma - 7/7
+              tenant gamma (7 requests) is named by no rule
+              add gamma under tenants: of the tenant rules, with null where it inherits on purpose
+            info context-missing checkout - external:203.0.113.9 1000/1000
+              1,000 of 1,000 requests from external:203.0.113.9 reach checkout without a trace context: traces begin here
+              nothing, where traces are meant to begin at checkout; else instrument who sends
+            info trace-restarted inventory - ledger 30/30
+              inventory starts a new trace on 30 of 30 requests to ledger, though each was caused by a request that had one
+              make inventory take the context of its requests: instrument its server, check OTEL_PROPAGATORS, and that no root span is forced
+            info not-observed search - - 4/4
+              search: not observed and in no ratio: 4 hops whose cause may be among what was not seen
+              see what else reaches this service (Unix sockets, other protocols): with it unseen its hops cannot be judged
+        "]],
     );
 }
 

@@ -86,7 +86,7 @@ impl Rules {
             }
         }
         all.problems.sort();
-        all.problems.dedup();
+        all.problems = merged(all.problems);
         all.index(environment);
         all
     }
@@ -161,6 +161,25 @@ impl Rules {
     pub fn conflicts(&self) -> &[Conflict] {
         &self.conflicts
     }
+}
+
+/// What is wrong with several processes of a service alike is one problem.
+fn merged(problems: Vec<Problem>) -> Vec<Problem> {
+    let mut merged: BTreeMap<(Option<String>, String, String), (Problem, u64)> = BTreeMap::new();
+    let mut others = Vec::new();
+    for problem in problems {
+        if problem.service.is_none() {
+            others.push(problem);
+            continue;
+        }
+        let alike = (problem.service.clone(), problem.key.clone(), problem.what.clone());
+        merged.entry(alike).and_modify(|(_, more)| *more = more.saturating_add(1)).or_insert((problem, 0));
+    }
+    others.extend(merged.into_values().map(|(problem, more)| match more {
+        0 => problem,
+        _ => Problem { source: format!("{} (and {more} more)", problem.source), ..problem },
+    }));
+    others
 }
 
 /// What the rules of one scope resolve to: those that name the environment, or else the others.
@@ -239,6 +258,20 @@ mod tests {
         assert_eq!(rules.conflicts(), [Conflict { rules: vec![0, 1] }]);
         assert_eq!(rules.rules()[0].source, "process 1 (checkout): OTEL_TRACES_SAMPLER (and 1 more)");
         assert_eq!(rules.resolve("search", "a"), Resolution::Undeclared);
+    }
+
+    #[test]
+    fn the_same_mistake_in_many_processes_is_one_problem() {
+        let rules = Rules::new(None, [process(1, "10"), process(2, "10"), process(3, "20")]);
+        let sources: Vec<_> = rules.problems().iter().map(ToString::to_string).collect();
+        let everything = "means 100 %: this SDK samples everything";
+        assert_eq!(
+            sources,
+            [
+                format!("process 1 (checkout) (and 1 more): OTEL_TRACES_SAMPLER_ARG=10 {everything}"),
+                format!("process 3 (checkout): OTEL_TRACES_SAMPLER_ARG=20 {everything}"),
+            ]
+        );
     }
 
     #[test]

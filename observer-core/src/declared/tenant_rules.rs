@@ -263,4 +263,16 @@ mod tests {
         );
         check("", &expect![""]);
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { cases: 100, failure_persistence: None, ..Default::default() })]
+        #[test]
+        fn whatever_the_text_it_is_read_without_a_panic_and_every_rule_holds_a_ratio(
+            text in "(default|tenants|services|environments|a|-|[&*][ab]|<<|[:{}\\[\\], \n'\"]|0\\.1|\\.nan|null|1e999|\\PC){0,40}",
+        ) {
+            for rule in tenant_rules("rules.yaml", &text).rules {
+                proptest::prop_assert!(rule.ratio.is_some_and(|ratio| (0.0..=1.0).contains(&ratio)));
+            }
+        }
+    }
 }
