@@ -105,12 +105,12 @@ impl<T> Arena<T> {
     }
 
     fn append(&mut self, list: &mut List, key: u32) {
-        let last = list.last;
+        let before = list.last;
         if let Some(node) = self.node_mut(key) {
-            node.previous = last;
+            node.previous = before;
             node.next = NONE;
         }
-        match self.node_mut(last) {
+        match self.node_mut(before) {
             Some(node) => node.next = key,
             None => list.first = key,
         }

@@ -1,4 +1,5 @@
 //! What the table makes of packets, told as one line a packet.
+#![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
 use std::fmt::Write as _;
 
@@ -329,9 +330,9 @@ fn idle_connections_expire_and_leave_nothing_behind() {
         assert!(table.packet(&packet, || (), |_| ()).unwrap().new);
     }
     let mut gone = 0;
-    table.expire(Timestamp(200).after(Duration::from_secs(60)), Duration::from_secs(60), |_| gone += 1);
+    table.expire(Timestamp(200).after(Duration::from_mins(1)), Duration::from_mins(1), |_| gone += 1);
     assert_eq!(gone, 201);
-    table.expire(Timestamp(500).after(Duration::from_secs(60)), Duration::from_secs(60), |_| gone += 1);
+    table.expire(Timestamp(500).after(Duration::from_mins(1)), Duration::from_mins(1), |_| gone += 1);
     assert_eq!((gone, table.sockets.len(), table.flows.len(), table.arena.len()), (500, 0, 0, 0));
 }
 
