@@ -147,8 +147,12 @@ fn describe(event: &Event<'_>, text: &mut String) {
             let nanoseconds = packet.at.0 % 1_000_000_000;
             let shown = String::from_utf8_lossy(packet.bytes).escape_debug().to_string();
             let length = packet.wire_len;
-            writeln!(text, "{nanoseconds} {}:{} > {}:{} seq {} len {length} {shown}{close}", from.ip, from.port, to.ip, to.port, packet.seq)
-                .unwrap();
+            writeln!(
+                text,
+                "{nanoseconds} {}:{} > {}:{} seq {} len {length} {shown}{close}",
+                from.ip, from.port, to.ip, to.port, packet.seq
+            )
+            .unwrap();
         }
         Event::Opaque { kind, .. } => writeln!(text, "opaque {kind:?}").unwrap(),
         Event::Socket(_) => unreachable!("a file has no sockets"),
@@ -190,18 +194,24 @@ fn a_request_is_read_over_every_link_type() {
 
 #[test]
 fn extension_headers_of_ipv6_are_stepped_over() {
-    check(&pcap(ETHERNET, &[ethernet(&[], &ipv6(&tcp(ACK, 7, REQUEST)))]), &expect![[r#"
+    check(
+        &pcap(ETHERNET, &[ethernet(&[], &ipv6(&tcp(ACK, 7, REQUEST)))]),
+        &expect![[r#"
         1000 2001:db8::1:40000 > 2001:db8::2:8080 seq 7 len 18 GET / HTTP/1.1\r\n\r\n
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn padding_of_short_frames_is_no_payload() {
     let mut frame = ethernet(&[], &ipv4(&tcp(ACK | FIN, 7, b"")));
     frame.extend([0xee; 20]);
-    check(&pcap(ETHERNET, &[frame]), &expect![[r#"
+    check(
+        &pcap(ETHERNET, &[frame]),
+        &expect![[r#"
         1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 7 len 0  closes
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -214,31 +224,40 @@ fn a_connection_opens_carries_and_closes() {
         tcp(RST, 119, b"go away"),
         tcp(SYN, 4_294_967_295, b"early"),
     ];
-    check(&pcap(RAW, &frames.map(|segment| ipv4(&segment))), &expect![[r#"
+    check(
+        &pcap(RAW, &frames.map(|segment| ipv4(&segment))),
+        &expect![[r#"
         3000 10.0.0.1:40000 > 10.0.0.2:8080 seq 100 len 18 GET / HTTP/1.1\r\n\r\n
         4000 10.0.0.1:40000 > 10.0.0.2:8080 seq 118 len 0  closes
         5000 10.0.0.1:40000 > 10.0.0.2:8080 seq 119 len 0  closes
         6000 10.0.0.1:40000 > 10.0.0.2:8080 seq 0 len 5 early
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_snapshot_length_shortens_the_bytes_and_not_the_length() {
     let whole = request();
     let frames = [(whole[..60].to_vec(), whole.len()), (whole[..30].to_vec(), whole.len())];
-    check(&pcap_of(RAW, &frames), &expect![[r#"
+    check(
+        &pcap_of(RAW, &frames),
+        &expect![[r#"
         1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HT
         lost: header_cut 1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_large_segment_with_length_zero_takes_the_length_of_the_frame() {
     let mut packet = request();
     packet[2..4].fill(0);
-    check(&pcap(ETHERNET, &[ethernet(&[], &packet)]), &expect![[r#"
+    check(
+        &pcap(ETHERNET, &[ethernet(&[], &packet)]),
+        &expect![[r#"
         1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -248,9 +267,12 @@ fn fragments_are_counted_and_other_protocols_are_not() {
     let mut udp = request();
     udp[9] = 17;
     let arp = [vec![2; 12], vec![0x08, 0x06], vec![0; 28]].concat();
-    check(&pcap(ETHERNET, &[ethernet(&[], &fragment), ethernet(&[], &udp), arp]), &expect![[r#"
+    check(
+        &pcap(ETHERNET, &[ethernet(&[], &fragment), ethernet(&[], &udp), arp]),
+        &expect![[r#"
         lost: fragment 1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -266,12 +288,15 @@ fn tls_and_http2_are_told_once_and_a_new_connection_on_the_same_ports_is_read() 
         tcp(ACK, 200, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00"),
         tcp(ACK, 300, b"\x00\x00\x00"),
     ];
-    check(&pcap(RAW, &frames.map(|segment| ipv4(&segment))), &expect![[r#"
+    check(
+        &pcap(RAW, &frames.map(|segment| ipv4(&segment))),
+        &expect![[r#"
         opaque Tls
         4000 10.0.0.1:40000 > 10.0.0.2:8080 seq 40 len 3  closes
         6000 10.0.0.1:40000 > 10.0.0.2:8080 seq 100 len 18 GET / HTTP/1.1\r\n\r\n
         opaque Http2
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -294,13 +319,16 @@ fn pcapng_keeps_the_resolution_of_each_interface() {
         enhanced(0, 1, &frame),
     ]
     .concat();
-    check(&file, &expect![[r#"
+    check(
+        &file,
+        &expect![[r#"
         5000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
         6 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
         500000000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
         9000000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
         lost: link_type 1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -313,60 +341,90 @@ fn a_big_endian_file_with_nanoseconds_is_read() {
     let length = u32::try_from(frame.len()).unwrap().to_be_bytes();
     file.extend([NEW_YEAR.to_be_bytes(), 123_456_789_u32.to_be_bytes(), length, length].concat());
     file.extend(frame);
-    check(&file, &expect![[r#"
+    check(
+        &file,
+        &expect![[r#"
         123456789 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn what_comes_before_the_end_of_a_truncated_file_is_used() {
     let file = pcap(RAW, &[request(), request()]);
-    check(&file[..file.len() - 5], &expect![[r#"
+    check(
+        &file[..file.len() - 5],
+        &expect![[r#"
         1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
         lost: truncated 1
-    "#]]);
+    "#]],
+    );
     let ng = [section(), interface(228, 6), enhanced(0, 1, &request()), enhanced(0, 2, &request())].concat();
-    check(&ng[..ng.len() - 5], &expect![[r#"
+    check(
+        &ng[..ng.len() - 5],
+        &expect![[r#"
         1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
         lost: truncated 1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn what_comes_before_damage_is_used() {
     let mut file = pcap(RAW, &[request()]);
     file.extend([0xff; 64]);
-    check(&file, &expect![[r#"
+    check(
+        &file,
+        &expect![[r#"
         1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
         lost: truncated 1
-    "#]]);
+    "#]],
+    );
     let mut ng = [section(), interface(228, 6), enhanced(0, 1, &request())].concat();
     ng.extend(enhanced(9, 2, &request()));
-    check(&ng, &expect![[r#"
+    check(
+        &ng,
+        &expect![[r#"
         1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
         lost: damaged 1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn what_is_no_capture_file_is_one_line() {
     let mut monitor = pcap(105, &[]);
-    check(&monitor, &expect![[r#"
+    check(
+        &monitor,
+        &expect![[r#"
         it: link type 105 is not read; capture on an Ethernet, loopback or `any` interface, without monitor mode
-    "#]]);
+    "#]],
+    );
     monitor.truncate(20);
-    check(&monitor, &expect![[r#"
+    check(
+        &monitor,
+        &expect![[r#"
         it: ends inside its header; the capture was cut off, take it again
-    "#]]);
-    check(b"", &expect![[r#"
+    "#]],
+    );
+    check(
+        b"",
+        &expect![[r#"
         it: is empty; a pcap or pcapng file was expected
-    "#]]);
-    check(b"name: observer\n", &expect![[r#"
+    "#]],
+    );
+    check(
+        b"name: observer\n",
+        &expect![[r#"
         it: is no pcap or pcapng file; make one with tcpdump -w or dumpcap -w
-    "#]]);
-    check(b"\x1f\x8b\x08\x00", &expect![[r#"
+    "#]],
+    );
+    check(
+        b"\x1f\x8b\x08\x00",
+        &expect![[r#"
         it: is compressed; unpack it first (gunzip or zstd -d)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -374,9 +432,12 @@ fn a_frame_larger_than_the_buffer_is_read() {
     // What GRO hands to a capture on Linux at most is 512 KiB; a pcapng comment block may be larger still.
     let comment = block(0x0bad, &vec![0; 3 << 20]);
     let file = [section(), interface(228, 6), comment, enhanced(0, 1, &request())].concat();
-    check(&file, &expect![[r#"
+    check(
+        &file,
+        &expect![[r#"
         1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
-    "#]]);
+    "#]],
+    );
 }
 
 proptest! {

@@ -38,7 +38,12 @@ fn extras() -> Extras {
         }],
         malformed: vec![MalformedCount { service: "checkout".into(), reason: Malformation::TraceId, count: 2 }],
         errors: vec![
-            ErrorCount { service: "checkout".into(), tenant: "acme".into(), sampled: Some(Sampled::NotSampled), count: 11 },
+            ErrorCount {
+                service: "checkout".into(),
+                tenant: "acme".into(),
+                sampled: Some(Sampled::NotSampled),
+                count: 11,
+            },
             ErrorCount { service: "checkout".into(), tenant: "acme".into(), sampled: None, count: 1 },
         ],
         tables: vec![TableUse { table: "connections", tracked: 42, evicted: 0 }],
@@ -61,7 +66,9 @@ fn check_table(style: Style, expected: &Expect) {
 
 #[test]
 fn the_table_at_110_columns() {
-    check_table(Style { width: 110, color: false }, &expect![[r#"
+    check_table(
+        Style { width: 110, color: false },
+        &expect![[r#"
         Sampling audit of node-7 (kernel 6.12.0) · prod
         2026-01-01T00:00:00.000Z to 2026-01-01T00:00:30.000Z (30.0 s)
         cgroup · 4,800 messages · 12,400 events · nothing lost · 2 heads not decodable
@@ -74,7 +81,7 @@ fn the_table_at_110_columns() {
         WARNING   ratio-under  gateway  tenant globex  30 of 600
                   gateway samples 5 % of the traces that it starts for globex; the rule says 10 %.
                   fix: Let gateway use the ratio of tenant-rules.yaml:5 for globex, or change the rule.
-        INFO      tenant-override-missing  tenant hooli  1 ×
+        INFO      tenant-override-missing  tenant hooli
                   tenant hooli is named in tenant-rules.yaml and has no ratio of its own.
                   fix: Set sampler_override for hooli, to null if it is to inherit (tenant-rules.yaml:7).
 
@@ -120,12 +127,15 @@ fn the_table_at_110_columns() {
         tenant-rules.yaml:5  every    globex  traceidratio   10 %     600
 
         1 critical, 1 warning, 1 info · 3 services, 3 tenants, 2 rules
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_table_at_80_columns() {
-    check_table(Style { width: 80, color: false }, &expect![[r#"
+    check_table(
+        Style { width: 80, color: false },
+        &expect![[r#"
         Sampling audit of node-7 (kernel 6.12.0) · prod
         2026-01-01T00:00:00.000Z to 2026-01-01T00:00:30.000Z (30.0 s)
         cgroup · 4,800 messages · 12,400 events · nothing lost · 2 heads not decodable
@@ -143,7 +153,7 @@ fn the_table_at_80_columns() {
                   says 10 %.
                   fix: Let gateway use the ratio of tenant-rules.yaml:5 for globex, or
                   change the rule.
-        INFO      tenant-override-missing  tenant hooli  1 ×
+        INFO      tenant-override-missing  tenant hooli
                   tenant hooli is named in tenant-rules.yaml and has no ratio of its
                   own.
                   fix: Set sampler_override for hooli, to null if it is to inherit
@@ -191,7 +201,8 @@ fn the_table_at_80_columns() {
         tenant-rules.yaml:5  every    globex  traceidratio   10 %     600
 
         1 critical, 1 warning, 1 info · 3 services, 3 tenants, 2 rules
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -221,7 +232,8 @@ fn a_report_without_anything_says_so() {
         none
 
         nothing wrong · 0 services, 0 tenants, 0 rules
-    "#]].assert_eq(&table::render(&empty, Style { width: 110, color: false }));
+    "#]]
+    .assert_eq(&table::render(&empty, Style { width: 110, color: false }));
 }
 
 #[test]
@@ -261,6 +273,26 @@ fn every_metric_of_the_contract_is_exported() {
 #[test]
 fn before_the_first_report_there_are_no_series() {
     assert_eq!(prometheus::render(&prometheus::registry(Shared::default())).unwrap(), "");
+}
+
+#[test]
+fn a_counter_never_falls_and_no_series_comes_twice() {
+    let shared = Shared::default();
+    let registry = prometheus::registry(shared.clone());
+    let series = |report: Report| {
+        shared.publish(Snapshot { report, extras: extras() });
+        let text = prometheus::render(&registry).unwrap();
+        let wanted =
+            "trace_sampling_traces_total{service=\"gateway\",tenant=\"acme\",point=\"started\",sampled=\"true\"} ";
+        text.lines().filter_map(|line| line.strip_prefix(wanted).map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert_eq!(series(report()), ["58"]);
+    let mut corrected = report();
+    corrected.ratios[0].sampled = 57;
+    corrected.ratios.push(corrected.ratios[0].clone());
+    assert_eq!(series(corrected.clone()), ["58"]);
+    corrected.ratios[0].sampled = 60;
+    assert_eq!(series(corrected), ["60"]);
 }
 
 /// Needs promtool (Debian's package `prometheus`).

@@ -328,7 +328,7 @@ fn described(finding: &Finding) -> String {
     }
     if finding.of > 0 {
         head.push_str(&format!("  {} of {}", count(finding.count), count(finding.of)));
-    } else if finding.count > 0 {
+    } else if finding.count > 1 {
         head.push_str(&format!("  {} ×", count(finding.count)));
     }
     let mut lines = vec![head, safe(&finding.message).into_owned()];
