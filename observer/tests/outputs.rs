@@ -68,7 +68,7 @@ fn check_table(style: Style, expected: &Expect) {
 fn the_table_at_110_columns() {
     check_table(
         Style { width: 110, color: false },
-        &expect![[r#"
+        &expect![[r"
         Sampling audit of node-7 (kernel 6.12.0) · prod
         2026-01-01T00:00:00.000Z to 2026-01-01T00:00:30.000Z (30.0 s)
         cgroup · 4,800 messages · 12,400 events · nothing lost · 2 heads not decodable
@@ -127,7 +127,7 @@ fn the_table_at_110_columns() {
         tenant-rules.yaml:5  every    globex  traceidratio   10 %     600
 
         1 critical, 1 warning, 1 info · 3 services, 3 tenants, 2 rules
-    "#]],
+    "]],
     );
 }
 
@@ -135,7 +135,7 @@ fn the_table_at_110_columns() {
 fn the_table_at_80_columns() {
     check_table(
         Style { width: 80, color: false },
-        &expect![[r#"
+        &expect![[r"
         Sampling audit of node-7 (kernel 6.12.0) · prod
         2026-01-01T00:00:00.000Z to 2026-01-01T00:00:30.000Z (30.0 s)
         cgroup · 4,800 messages · 12,400 events · nothing lost · 2 heads not decodable
@@ -201,7 +201,7 @@ fn the_table_at_80_columns() {
         tenant-rules.yaml:5  every    globex  traceidratio   10 %     600
 
         1 critical, 1 warning, 1 info · 3 services, 3 tenants, 2 rules
-    "#]],
+    "]],
     );
 }
 
@@ -223,7 +223,7 @@ fn a_report_without_anything_says_so() {
     empty.rules.clear();
     empty.findings.clear();
     empty.summary = observer_core::audit::report::Summary::default();
-    expect![[r#"
+    expect![[r"
         Sampling audit of node-7 (kernel 6.12.0) · prod
         2026-01-01T00:00:00.000Z to 2026-01-01T00:00:30.000Z (30.0 s)
         cgroup · 4,800 messages · 12,400 events · nothing lost · 2 heads not decodable
@@ -232,7 +232,7 @@ fn a_report_without_anything_says_so() {
         none
 
         nothing wrong · 0 services, 0 tenants, 0 rules
-    "#]]
+    "]]
     .assert_eq(&table::render(&empty, Style { width: 110, color: false }));
 }
 
@@ -319,7 +319,7 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 fn audits(directory: &Path, keep: Duration) -> AuditWriter {
-    AuditWriter::new(Audit { directory: directory.to_owned(), interval: Duration::from_secs(60), keep })
+    AuditWriter::new(Audit { directory: directory.to_owned(), interval: Duration::from_mins(1), keep })
 }
 
 /// Pretends that the newest audit was written at this many seconds after the epoch.
