@@ -15,8 +15,8 @@ use rustc_hash::FxHashSet;
 use super::frame::{self, Link, Skip};
 use super::{Event, Source, SourceCounters};
 
-/// Holds any block of a usual capture at once: frames of 256 KiB (tcpdump's largest snapshot length) and their neighbours.
-const BUFFER_BYTES: usize = 1 << 20;
+/// Holds the blocks of a usual capture (frames of at most 64 KiB) and their neighbours; it grows where it must.
+const BUFFER_BYTES: usize = 1 << 18;
 /// The longest block that is read; a longer one is damage, not data.
 const BUFFER_BYTES_MAX: usize = 16 << 20;
 /// Frames of one `poll`: some milliseconds, so that whoever calls can stop.

@@ -33,6 +33,18 @@ impl Told {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// Asks the line to stop; whether that was asked before.
+    pub(super) fn ask_to_stop(&self) -> bool {
+        self.stop.swap(true, Ordering::Relaxed)
+    }
+
+    /// Gives the line a new configuration.
+    pub(super) fn offer(&self, config: Config) {
+        if let Ok(mut slot) = self.config.lock() {
+            *slot = Some(config);
+        }
+    }
+
     /// The configuration, where it has changed since the last call.
     pub(super) fn new_config(&self) -> Option<Config> {
         self.config.lock().ok()?.take()
@@ -122,9 +134,8 @@ async fn attend(mut signals: Signals, duties: Duties, told: Told) {
             _ = signals.hangup.recv() => true,
             _ = looks.tick() => watch.as_mut().is_some_and(Watch::changed),
         };
-        let Some(config) = reload.then(|| watch.as_mut().and_then(Watch::reload)).flatten() else { continue };
-        if let Ok(mut slot) = told.config.lock() {
-            *slot = Some(config);
+        if let Some(config) = reload.then(|| watch.as_mut().and_then(Watch::reload)).flatten() {
+            told.offer(config);
         }
     }
     if let Some(serving) = serving {
@@ -133,8 +144,44 @@ async fn attend(mut signals: Signals, duties: Duties, told: Told) {
 }
 
 fn asked_to_stop(told: &Told, signal: i32) {
-    if told.stop.swap(true, Ordering::Relaxed) {
+    if told.ask_to_stop() {
         // As a shell reports a process that this signal has ended.
         std::process::exit(128 + signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::*;
+
+    /// Waits until `holds`; fails after ten seconds.
+    fn wait(what: &str, mut holds: impl FnMut() -> bool) {
+        let started = std::time::Instant::now();
+        while !holds() {
+            assert!(started.elapsed() < Duration::from_secs(10), "{what}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// One test: signals reach every edge of the process.
+    #[test]
+    fn a_hangup_or_a_change_reloads_and_an_interrupt_asks_to_stop() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("observer.yaml");
+        std::fs::write(&path, "environment: one\n").unwrap();
+        let watch = Watch::new(&Config::load(&path).unwrap());
+        let edge = Edge::start(Duties { http: None, watch }).unwrap();
+
+        kill_process(getpid(), Signal::HUP).unwrap();
+        wait("a hangup reloads", || edge.told.new_config().is_some());
+        std::fs::write(&path, "environment: another\n").unwrap();
+        wait("a change reloads", || {
+            edge.told.new_config().is_some_and(|config| config.environment.as_deref() == Some("another"))
+        });
+        assert!(!edge.told.stop());
+        kill_process(getpid(), Signal::INT).unwrap();
+        wait("an interrupt stops", || edge.told.stop());
     }
 }

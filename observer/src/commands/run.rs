@@ -66,6 +66,9 @@ pub fn run(args: &RunArgs) -> Outcome {
     deliver(&report, &ReportArgs { format: args.format, report: args.report.clone(), fail_on })
 }
 
+/// What makes two findings the same one: code, service, tenant, peer.
+type FindingKey = (Code, Option<String>, Option<String>, Option<String>);
+
 /// What the agent does beside observing.
 struct Agent {
     config: Config,
@@ -74,7 +77,7 @@ struct Agent {
     audits: Option<Audits>,
     published: Timestamp,
     audited: Timestamp,
-    known: BTreeSet<(Code, Option<String>, Option<String>, Option<String>)>,
+    known: BTreeSet<FindingKey>,
 }
 
 impl Agent {
@@ -200,5 +203,70 @@ impl Drop for Audits {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use observer_core::audit::report::FILE_NAME;
+
+    use super::*;
+    use crate::capture::file::FileCapture;
+
+    /// A source that has nothing to tell: an empty capture file.
+    fn silence() -> FileCapture {
+        let header = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1];
+        FileCapture::read("silence".to_owned(), None, Cursor::new(header.map(u32::to_le_bytes).concat())).unwrap()
+    }
+
+    #[test]
+    fn the_agent_publishes_takes_a_new_configuration_and_writes_the_last_audit() {
+        let place = tempfile::tempdir().unwrap();
+        let audit = Audit { directory: place.path().join("audits"), ..Audit::default() };
+        let config = |environment: &str| Config {
+            environment: Some(environment.to_owned()),
+            audit: Some(audit.clone()),
+            ..Config::default()
+        };
+        let mut pipeline = Pipeline::new(&config("one"), Mode::Live).unwrap();
+        let (shared, told) = (Shared::default(), Told::default());
+        let mut agent = Agent::new(config("one"), shared.clone(), told.clone()).unwrap();
+        let source = silence();
+        let start = line::now();
+        let environment = || shared.newest().and_then(|snapshot| snapshot.report.environment.clone());
+
+        assert!(agent.beside(&mut pipeline, &source, start));
+        assert_eq!(environment().as_deref(), Some("one"));
+        assert_eq!(shared.last_alive(), start);
+
+        told.offer(config("two"));
+        assert!(agent.beside(&mut pipeline, &source, start.after(PUBLISH)));
+        assert_eq!(environment().as_deref(), Some("two"));
+
+        told.ask_to_stop();
+        assert!(!agent.beside(&mut pipeline, &source, start.after(PUBLISH)));
+        let report = pipeline.report(start, &source.counters());
+        agent.finish(&report);
+        assert!(audit.directory.join(FILE_NAME).exists());
+    }
+
+    #[test]
+    fn audits_come_at_their_interval() {
+        let place = tempfile::tempdir().unwrap();
+        let audit = Audit { directory: place.path().to_owned(), interval: Duration::from_secs(5), ..Audit::default() };
+        let config = Config { audit: Some(audit), ..Config::default() };
+        let mut pipeline = Pipeline::new(&config, Mode::Live).unwrap();
+        let mut agent = Agent::new(config, Shared::default(), Told::default()).unwrap();
+        let (source, start) = (silence(), agent.audited);
+        agent.beside(&mut pipeline, &source, start.after(Duration::from_secs(4)));
+        assert_eq!(agent.audited, start);
+        let due = start.after(Duration::from_secs(6));
+        agent.beside(&mut pipeline, &source, due);
+        assert_eq!(agent.audited, due);
+        // Ends the writer, which writes what it was given first.
+        agent.audits = None;
+        assert!(place.path().join(FILE_NAME).exists());
     }
 }

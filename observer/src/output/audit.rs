@@ -78,7 +78,8 @@ impl AuditWriter {
         for entry in entries.flatten() {
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            let ours = name.strip_prefix(STEM).is_some_and(|rest| rest.starts_with('-') && rest.ends_with(".json"));
+            let ours = name.strip_prefix(STEM).is_some_and(|rest| rest.starts_with('-'))
+                && entry.path().extension().is_some_and(|end| end == "json");
             let Some(written) = ours.then(|| modified(&entry.path())).flatten() else { continue };
             if now.duration_since(written).is_ok_and(|age| age > self.settings.keep) {
                 let _ = fs::remove_file(entry.path());

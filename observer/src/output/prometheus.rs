@@ -1,10 +1,13 @@
 //! The newest snapshot comes in, Prometheus metrics go out.
 
+use std::sync::{Mutex, PoisonError};
+
 use observer_core::audit::report::{Report, Severity};
 use observer_core::propagation::Outcome;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
+use rustc_hash::FxHashMap;
 
 use super::metrics::{self, Family, Kind};
 use super::snapshot::{Extras, Shared, Snapshot};
@@ -37,7 +40,11 @@ pub fn render(registry: &Registry) -> Result<String, prometheus::Error> {
 struct ReportCollector {
     shared: Shared,
     descriptions: Vec<Desc>,
+    shown: Mutex<Series>,
 }
+
+/// The value of each series by name and label values.
+type Series = FxHashMap<(&'static str, Vec<String>), f64>;
 
 impl ReportCollector {
     fn new(shared: Shared) -> Self {
@@ -46,7 +53,7 @@ impl ReportCollector {
             Desc::new(family.name.to_owned(), family.help.to_owned(), labels, std::collections::HashMap::new())
         };
         let descriptions = metrics::ALL.iter().map(describe).collect::<Result<_, _>>();
-        Self { shared, descriptions: descriptions.expect("the metrics table is sound") }
+        Self { shared, descriptions: descriptions.expect("the metrics table is sound"), shown: Mutex::default() }
     }
 }
 
@@ -56,18 +63,21 @@ impl Collector for ReportCollector {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        self.shared.newest().map_or_else(Vec::new, |snapshot| families(&snapshot))
+        let Some(snapshot) = self.shared.newest() else { return Vec::new() };
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        families(&snapshot, &mut shown)
     }
 }
 
-/// Every metric of a snapshot.
-fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
-    let mut sheet = Sheet::default();
+/// Every metric of a snapshot. `shown` is what the scrape before showed, and becomes what this one shows.
+fn families(snapshot: &Snapshot, shown: &mut Series) -> Vec<MetricFamily> {
+    let mut sheet = Sheet { families: Vec::new(), before: std::mem::take(shown), now: Series::default() };
     requests_and_traces(&mut sheet, &snapshot.report);
     ratios(&mut sheet, &snapshot.report);
     propagation(&mut sheet, &snapshot.report);
     from_extras(&mut sheet, &snapshot.extras);
     about_itself(&mut sheet, &snapshot.report);
+    *shown = sheet.now;
     sheet.families
 }
 
@@ -235,14 +245,15 @@ fn about_itself(sheet: &mut Sheet, report: &Report) {
 }
 
 /// The families as they are filled.
-#[derive(Default)]
 struct Sheet {
     families: Vec<MetricFamily>,
+    before: Series,
+    now: Series,
 }
 
 impl Sheet {
-    fn family(&mut self, family: &'static Family, fill: impl FnOnce(&mut Rows)) {
-        let mut rows = Rows { family, metrics: Vec::new() };
+    fn family(&mut self, family: &'static Family, fill: impl FnOnce(&mut Rows<'_>)) {
+        let mut rows = Rows { family, metrics: Vec::new(), before: &self.before, now: &mut self.now };
         fill(&mut rows);
         let mut rendered = MetricFamily::default();
         rendered.set_name(family.name.to_owned());
@@ -257,18 +268,29 @@ impl Sheet {
 }
 
 /// The series of one family.
-struct Rows {
+struct Rows<'s> {
     family: &'static Family,
     metrics: Vec<Metric>,
+    before: &'s Series,
+    now: &'s mut Series,
 }
 
-impl Rows {
+impl Rows<'_> {
     fn count(&mut self, labels: &[&str], count: u64) {
         self.value(labels, count as f64);
     }
 
     fn value(&mut self, labels: &[&str], value: f64) {
         debug_assert_eq!(labels.len(), self.family.labels.len(), "{}", self.family.name);
+        let key = (self.family.name, labels.iter().map(ToString::to_string).collect());
+        // A trace may move from the tenant `unknown` to the one that a later message names. A counter that falls looks like a
+        // restart to Prometheus, so it waits until it is caught up with.
+        let before = self.before.get(&key).copied().filter(|_| self.family.kind == Kind::Counter);
+        let value = before.map_or(value, |before| value.max(before));
+        // A series that comes twice would spoil the whole scrape.
+        if self.now.insert(key, value).is_some() {
+            return;
+        }
         let pair = |(name, value): (&&str, &&str)| {
             let mut pair = LabelPair::default();
             pair.set_name((*name).to_owned());

@@ -1,5 +1,7 @@
 //! The report comes in, what a person reads at once goes out: what is wrong first, then the numbers behind it.
 
+use std::fmt::Write as _;
+
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, TableComponent, presets};
 use observer_core::audit::report::{Finding, Report, Severity};
 use observer_core::sampling::Verdict;
@@ -85,7 +87,7 @@ impl Page {
         table.add_rows(rows.into_iter().take(ROWS_MAX));
         let mut text = format!("{title}\n{}", Self::lines(&table));
         if left_out > 0 {
-            text.push_str(&format!("\n… and {left_out} more: --format json shows all"));
+            let _ = write!(text, "\n… and {left_out} more: --format json shows all");
         }
         Some(text)
     }
@@ -135,7 +137,7 @@ impl Page {
         }
         let mut text = format!("FINDINGS\n{}", Self::lines(&table));
         if left_out > 0 {
-            text.push_str(&format!("\n… and {left_out} more: --format json shows all"));
+            let _ = write!(text, "\n… and {left_out} more: --format json shows all");
         }
         text
     }
@@ -318,18 +320,18 @@ fn described(finding: &Finding) -> String {
     let mut head =
         serde_json::to_value(finding.code).ok().and_then(|code| code.as_str().map(str::to_owned)).unwrap_or_default();
     if let Some(service) = &finding.service {
-        head.push_str(&format!("  {}", safe(service)));
+        let _ = write!(head, "  {}", safe(service));
     }
     if let Some(peer) = &finding.peer {
-        head.push_str(&format!(" → {}", safe(peer)));
+        let _ = write!(head, " → {}", safe(peer));
     }
     if let Some(tenant) = &finding.tenant {
-        head.push_str(&format!("  tenant {}", safe(tenant)));
+        let _ = write!(head, "  tenant {}", safe(tenant));
     }
     if finding.of > 0 {
-        head.push_str(&format!("  {} of {}", count(finding.count), count(finding.of)));
-    } else if finding.count > 0 {
-        head.push_str(&format!("  {} ×", count(finding.count)));
+        let _ = write!(head, "  {} of {}", count(finding.count), count(finding.of));
+    } else if finding.count > 1 {
+        let _ = write!(head, "  {} ×", count(finding.count));
     }
     let mut lines = vec![head, safe(&finding.message).into_owned()];
     if !finding.remedy.is_empty() {

@@ -28,6 +28,8 @@ impl Reason {
     }
 }
 
+/// How a check looks at a host.
+type Look = fn(&Host) -> Found;
 /// What a check can find: a detail where all is well.
 type Found = Result<String, Reason>;
 
@@ -66,7 +68,7 @@ struct Examination {
 /// A check of the host that all capturing depends on, or one that only explains.
 struct HostCheck {
     name: &'static str,
-    look: fn(&Host) -> Found,
+    look: Look,
     needed: bool,
 }
 
@@ -81,7 +83,7 @@ const HOST: [HostCheck; 7] = [
 ];
 
 /// What may carry traffic that no source shows.
-const UNSEEN: [(&str, fn(&Host) -> Found); 4] = [
+const UNSEEN: [(&str, Look); 4] = [
     ("TLS", unseen::tls),
     ("QUIC", unseen::quic),
     ("Unix sockets", unseen::unix_sockets),

@@ -1,5 +1,7 @@
 //! What doctor found comes in, a table for a person goes out.
 
+use std::fmt::Write as _;
+
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
 use super::{Check, Examination, State};
@@ -14,7 +16,7 @@ pub(super) fn table(examination: &Examination, style: Style) -> String {
     ];
     let mut text = String::new();
     for (title, checks) in sections {
-        text.push_str(&format!("{title}\n{}\n\n", section(checks, style)));
+        let _ = write!(text, "{title}\n{}\n\n", section(checks, style));
     }
     text.push_str(if examination.plaintext {
         "Plaintext HTTP can be observed here: observer diagnose\n"

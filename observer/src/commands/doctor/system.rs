@@ -39,6 +39,7 @@ pub(super) fn cgroup(host: &Host) -> Found {
 }
 
 /// Kernel lockdown does not matter to the programs; it explains what other tools cannot do here.
+#[expect(clippy::unnecessary_wraps, reason = "every check has the same shape")]
 pub(super) fn lockdown(host: &Host) -> Found {
     let text = host.text("sys/kernel/security/lockdown").unwrap_or_default();
     let mode = text.split(['[', ']']).nth(1).unwrap_or("none");
@@ -46,6 +47,7 @@ pub(super) fn lockdown(host: &Host) -> Found {
 }
 
 /// Type information of the kernel is not needed.
+#[expect(clippy::unnecessary_wraps, reason = "every check has the same shape")]
 pub(super) fn btf(host: &Host) -> Found {
     let there = host.path("sys/kernel/btf/vmlinux").exists();
     Ok(if there { "available; not needed" } else { "missing; not needed" }.to_owned())

@@ -33,7 +33,7 @@ fn a_host_that_allows_everything() {
             ("sys/kernel/btf/vmlinux", ""),
         ],
         true,
-        &expect![[r#"
+        &expect![[r"
             THIS HOST
              kernel               ok  6.12.0
              privileges           ok  CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN, CAP_NET_RAW
@@ -56,7 +56,7 @@ fn a_host_that_allows_everything() {
              sockmap       ok  not looked at
 
             Plaintext HTTP can be observed here: observer diagnose
-        "#]],
+        "]],
     );
 }
 
@@ -81,7 +81,7 @@ fn a_user_without_privileges_on_a_hybrid_host_with_things_that_cannot_be_seen() 
             ),
         ],
         false,
-        &expect![[r#"
+        &expect![[r"
             THIS HOST
              kernel               ok    5.10.0-33-amd64
              privileges           NO    this process lacks CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON
@@ -116,7 +116,7 @@ fn a_user_without_privileges_on_a_hybrid_host_with_things_that_cannot_be_seen() 
              sockmap       ok    not looked at
 
             Plaintext HTTP cannot be observed live here; observer replay works on capture files all the same.
-        "#]],
+        "]],
     );
 }
 
@@ -126,7 +126,7 @@ fn a_kernel_that_is_too_old_without_cgroup_v2() {
         "4.19.0",
         &[("proc/self/status", "CapEff:\t000001ffffffffff\n")],
         false,
-        &expect![[r#"
+        &expect![[r"
         THIS HOST
          kernel               NO    4.19.0 is older than 5.10
                                     → boot a kernel from 5.10 on
@@ -157,6 +157,6 @@ fn a_kernel_that_is_too_old_without_cgroup_v2() {
          sockmap       ok  not looked at
 
         Plaintext HTTP cannot be observed live here; observer replay works on capture files all the same.
-    "#]],
+    "]],
     );
 }

@@ -1,6 +1,7 @@
 //! What on a host may carry traffic that no source shows: each check tells that there is none, or what there is.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use super::host::Host;
 use super::{Found, Reason};
@@ -70,11 +71,11 @@ pub(super) fn unix_sockets(host: &Host) -> Found {
     if inodes.is_empty() {
         return Ok("nothing listens on one".to_owned());
     }
-    let names = listeners(host, &inodes);
-    let more = names.len().saturating_sub(NAMED_MAX);
-    let mut named = names.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    let processes = listeners(host, &inodes);
+    let more = processes.len().saturating_sub(NAMED_MAX);
+    let mut named = processes.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
     if more > 0 {
-        named.push_str(&format!(" and {more} more"));
+        let _ = write!(named, " and {more} more");
     }
     Err(Reason::new(
         format!(
@@ -120,7 +121,7 @@ pub(super) fn sockmap(host: &Host) -> Found {
     if !host.is_live() {
         return Ok("not looked at".to_owned());
     }
-    let mut names = BTreeSet::new();
+    let mut maps = BTreeSet::new();
     for map in aya::maps::loaded_maps() {
         let Ok(map) = map else {
             return Err(Reason::new(
@@ -129,13 +130,13 @@ pub(super) fn sockmap(host: &Host) -> Found {
             ));
         };
         if matches!(map.map_type(), Ok(MapType::SockMap | MapType::SockHash)) {
-            names.insert(map.name_as_str().unwrap_or("?").to_owned());
+            maps.insert(map.name_as_str().unwrap_or("?").to_owned());
         }
     }
-    if names.is_empty() {
+    if maps.is_empty() {
         return Ok("no program redirects between sockets".to_owned());
     }
-    let named: Vec<String> = names.into_iter().take(NAMED_MAX).collect();
+    let named: Vec<String> = maps.into_iter().take(NAMED_MAX).collect();
     Err(Reason::new(
         format!("socket maps are loaded ({}): traffic that they redirect is not observed", named.join(", ")),
         "turn off socket-level redirection for observed services (Cilium: socketLB with sockmap, bpf.sockmap)",
