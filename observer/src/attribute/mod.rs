@@ -11,6 +11,8 @@ mod container_names;
 pub mod environment;
 mod grouping;
 mod listeners;
+#[cfg(test)]
+mod live;
 pub mod naming;
 pub mod peers;
 pub mod process;

@@ -18,7 +18,7 @@ pub(super) const PROCESSES_MAX: usize = 65_536;
 /// How long what was seen of a process is taken as true: a pid comes back only after all others were used.
 const TRUSTED: Duration = Duration::from_secs(1);
 /// How long a process that has ended is remembered.
-const ENDED_MEMORY: Duration = Duration::from_secs(60);
+const ENDED_MEMORY: Duration = Duration::from_mins(1);
 /// Processes asked at a time whether they still run.
 const CHECKS_PER_TURN: usize = 64;
 /// How many forks without exec are followed upwards.
