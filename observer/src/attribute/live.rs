@@ -137,7 +137,7 @@ fn connections_that_existed_before_belong_to_their_services() {
     assert_eq!(service(&mut attribution, EndQuery { socket: None, ..end }), "checkout");
     let near = EndQuery { socket: Some(cookie(&client)), cgroup: 0, local: end.remote, remote: end.local };
     assert_eq!(workload(&mut attribution, near).lead().unwrap().pid, std::process::id());
-    let Peer::Local(peer) = attribution.peer(end.local, true, None) else { panic!("the server is on this host") };
+    let Peer::Local(peer) = attribution.peer(None, end.local, true, None) else { panic!("the server is on this host") };
     assert_eq!(attribution.workload(peer).unwrap().service, "checkout");
 }
 
@@ -155,7 +155,7 @@ fn an_accepted_socket_belongs_to_whoever_listens_without_another_survey() {
     assert_eq!(service(&mut attribution, end), "ledger");
     assert_eq!(attribution.surveys(), 1);
     attribution.event(&SocketEvent::Released { socket });
-    assert!(attribution.sockets.state(socket).is_none());
+    assert!(attribution.sockets.owner(socket).is_none());
 }
 
 #[test]
@@ -297,7 +297,10 @@ if (cluster.isPrimary) {
   process.stdin.on('end', () => process.exit()).resume();
 } else { net.createServer(s => s.write('x')).listen(0, '127.0.0.1'); process.on('disconnect', () => process.exit()); }
 ";
-    let mut node = Program::start(Command::new("node").args(["-e", script]).env("OTEL_SERVICE_NAME", "cluster"));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cluster.js");
+    std::fs::write(&path, script).unwrap();
+    let mut node = Program::start(Command::new("node").arg(path).env("OTEL_SERVICE_NAME", "cluster"));
     let numbers = node.numbers();
     let mut client = TcpStream::connect(("127.0.0.1", u16::try_from(numbers[0]).unwrap())).unwrap();
     client.read_exact(&mut [0]).unwrap();
@@ -341,6 +344,11 @@ sys.stdin.read()
     attribution.settle();
     assert_eq!(service(&mut attribution, end), "outside");
     assert_eq!(service(&mut attribution, other), "inside");
+    let client = EndQuery { socket: None, cgroup: 0, local: other.remote, remote: other.local };
+    assert_eq!(attribution.owner(&client), Owner::Pending);
+    attribution.settle();
+    let near = workload(&mut attribution, client);
+    assert_eq!(attribution.peer(Some(near.id), other.local, true, None), Peer::Local(near.id));
     assert_eq!(attribution.refused().namespaces, 0);
 }
 

@@ -228,9 +228,12 @@ impl Processes {
         let inherits = facts.forked || facts.environment.node_worker;
         if inherits
             && ancestors > 0
-            && facts.parent > 1
+            && facts.parent > 0
             && let Found::Workload(workload) = self.workload_of(facts.parent, workloads, ancestors - 1)
-            && workloads.get(workload).is_some_and(|workload| workload.boundary.is_none())
+            // Whoever adopted it when its parent ended runs another program.
+            && self.known.get(&facts.parent).is_some_and(|parent| {
+                parent.facts.boundary.is_none() && parent.facts.executable == facts.executable
+            })
         {
             return Some(workload);
         }
