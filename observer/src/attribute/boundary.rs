@@ -105,7 +105,7 @@ pub fn boundary(path: &str) -> Option<Boundary> {
                 innermost = Some(Boundary::Container { id: id.into(), pod: pod.clone() });
             } else if is_service(segment) {
                 innermost = Some(Boundary::Unit { path: path[..end].into() });
-            } else if segment.ends_with(".scope") && matches!(innermost, Some(Boundary::Unit { .. })) {
+            } else if segment.strip_suffix(".scope").is_some() && matches!(innermost, Some(Boundary::Unit { .. })) {
                 // A session below a user's manager: whatever was started there by hand.
                 innermost = None;
             }
@@ -140,10 +140,8 @@ fn container<'a>(parent: &str, segment: &'a str) -> Option<&'a str> {
     if matches!(parent, "lxc" | "lxc.payload") && !segment.is_empty() {
         return Some(segment);
     }
-    if parent == "machine.slice" && segment.ends_with(".scope") {
-        return bare.strip_prefix("machine-");
-    }
-    None
+    let scope = segment.strip_suffix(".scope").filter(|_| parent == "machine.slice")?;
+    scope.strip_prefix("machine-")
 }
 
 fn is_container_id(text: &str) -> bool {

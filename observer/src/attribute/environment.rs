@@ -55,8 +55,7 @@ impl Environment {
         let list = self.otel.get("OTEL_RESOURCE_ATTRIBUTES")?;
         list.split(',')
             .filter_map(|pair| pair.split_once('='))
-            .filter(|(name, _)| name.trim() == key)
-            .next_back()
+            .rfind(|(name, _)| name.trim() == key)
             .map(|(_, value)| percent_decoded(value.trim()))
             .filter(|value| !value.is_empty())
     }

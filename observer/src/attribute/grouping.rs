@@ -16,8 +16,6 @@ use super::survey::Survey;
 
 /// Unix sockets named of one workload.
 const HIDDEN_MAX: usize = 16;
-/// The process that starts all others: it may hold the sockets of services that it activates, and serves none.
-const INIT: u32 = 1;
 
 impl Attribution {
     /// Applies what a survey found that was begun at `since`; returns how many owners of waiting sockets it told.
@@ -79,10 +77,8 @@ impl Attribution {
     fn merge_sharers(&mut self, listening: &[(u64, TcpSocket)], holders: &Holders<'_>) {
         let mut by_address: FxHashMap<(u64, Address), WorkloadId> = FxHashMap::default();
         for (network, socket) in listening {
-            for &pid in holders.of(socket.inode).iter().filter(|&&pid| pid != INIT) {
-                let Some(known) = self.processes.get(pid).filter(|known| known.facts.boundary.is_none()) else {
-                    continue;
-                };
+            for &pid in holders.of(socket.inode) {
+                let Some(known) = self.processes.get(pid).filter(|known| known.facts.may_share()) else { continue };
                 let workload = known.workload;
                 let addresses = self.processes.addresses(pid);
                 let merged = match by_address.get(&(*network, socket.local)) {
@@ -120,10 +116,8 @@ impl Attribution {
     /// (Node's cluster, servers that pass descriptors).
     fn merge_acceptors(&mut self, network: u64, sockets: &[TcpSocket], holders: &Holders<'_>) {
         for socket in sockets.iter().filter(|socket| !socket.listens) {
-            for &pid in holders.of(socket.inode).iter().filter(|&&pid| pid != INIT) {
-                let Some(known) = self.processes.get(pid).filter(|known| known.facts.boundary.is_none()) else {
-                    continue;
-                };
+            for &pid in holders.of(socket.inode) {
+                let Some(known) = self.processes.get(pid).filter(|known| known.facts.may_share()) else { continue };
                 let workload = self.workloads.current(known.workload);
                 if self.workloads.get(workload).is_none_or(|workload| !workload.listens.is_empty()) {
                     continue;
@@ -147,17 +141,15 @@ impl Attribution {
             if owners.is_empty() {
                 continue;
             }
-            let recorded = match socket.socket.and_then(|socket| self.sockets.state(socket)) {
-                Some(State::Owned { workload, .. }) => Some(self.workloads.current(workload)),
-                _ => None,
-            };
+            let recorded = socket.socket.and_then(|socket| self.sockets.owner(socket));
+            let recorded = recorded.map(|workload| self.workloads.current(workload));
             // Of several holders the one that was seen to use it; else the one that started last: it was given the socket
             // to serve it, while the one that gave it away only failed to close it.
             let owner = owners.iter().map(|(workload, _)| *workload).find(|owner| Some(*owner) == recorded);
             let youngest = || owners.last().map(|(workload, _)| *workload);
             let Some(workload) = owner.or_else(youngest) else { continue };
             if let Some(id) = socket.socket {
-                self.sockets.set(id, State::Owned { workload, sure: true }, Some((socket.local, socket.remote)));
+                self.sockets.set(id, State::Owned(workload));
             }
             if self.asked_by_address && !socket.listens && self.by_connection.len() < super::CONNECTIONS_MAX {
                 self.by_connection
@@ -193,13 +185,15 @@ impl Attribution {
     }
 
     /// The workloads of the processes that hold a socket, with the cgroup of one of each, the one that started last at the
-    /// end. Init counts only where it is a container's or unit's.
+    /// end. A service manager, which holds the sockets of what it activates, comes first.
     fn owners(&self, pids: &[u32]) -> Vec<(WorkloadId, u64)> {
         let mut owners: Vec<(u64, WorkloadId, u64)> = pids
             .iter()
             .filter_map(|&pid| self.processes.get(pid))
-            .filter(|known| known.facts.pid != INIT || known.facts.boundary.is_some())
-            .map(|known| (known.facts.incarnation.started, self.workloads.current(known.workload), known.facts.cgroup))
+            .map(|known| {
+                let order = if known.facts.is_manager() { 0 } else { known.facts.incarnation.started };
+                (order, self.workloads.current(known.workload), known.facts.cgroup)
+            })
             .collect();
         owners.sort_unstable();
         let mut seen = FxHashSet::default();

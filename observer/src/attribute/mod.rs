@@ -11,6 +11,8 @@ mod container_names;
 pub mod environment;
 mod grouping;
 mod listeners;
+#[cfg(test)]
+mod live;
 pub mod naming;
 pub mod peers;
 pub mod process;
@@ -36,7 +38,7 @@ use naming::ServiceRule;
 use peers::{External, Peer, far_name};
 use process::Places;
 use processes::{Found, Processes};
-use sockets::{Sockets, State};
+use sockets::{Clue, Sockets, State};
 pub use survey::Refused;
 use survey::{Survey, survey};
 use workloads::{KubernetesName, Workload, Workloads};
@@ -186,8 +188,8 @@ impl Attribution {
                 if let Some(listener) = self.listeners.remove(socket) {
                     self.workloads.unlisten(listener.workload, listener.local);
                 }
-                let state = self.state_by_process(pid, cgroup);
-                self.sockets.set(socket, state, None);
+                let state = self.state_by_process(Clue { pid, cgroup, connection: None });
+                self.sockets.set(socket, state);
             }
             SocketEvent::Binds { socket, pid, cgroup, to } => {
                 if to.port != 0 && !self.bound(socket, pid, cgroup, to) {
@@ -199,10 +201,10 @@ impl Attribution {
                 }
             }
             SocketEvent::Established { socket, flow, passive } => {
-                if passive && !matches!(self.sockets.state(socket), Some(State::Owned { .. })) {
-                    let connection = (flow.source, flow.destination);
-                    let state = self.guess(connection, 0).unwrap_or(State::Waits { pid: 0, cgroup: 0, tries: 0 });
-                    self.sockets.set(socket, state, Some(connection));
+                if passive && self.sockets.owner(socket).is_none() {
+                    let clue = Clue { connection: Some((flow.source, flow.destination)), ..Clue::default() };
+                    let state = self.guess(clue).unwrap_or(State::Waits(clue));
+                    self.sockets.set(socket, state);
                 }
             }
             SocketEvent::Released { socket } => {
@@ -219,26 +221,25 @@ impl Attribution {
         let Some(socket) = end.socket else {
             return self.owner_by_address((end.local, end.remote));
         };
-        let connection = (end.local, end.remote);
-        let state = match self.sockets.ask(socket) {
-            Some(State::Waits { pid: 0, cgroup: 0, tries }) => {
-                // All that was known was that it exists; the end tells more.
-                let state =
-                    self.guess(connection, end.cgroup).unwrap_or(State::Waits { pid: 0, cgroup: end.cgroup, tries });
-                self.sockets.set(socket, state, Some(connection));
-                state
-            }
-            Some(state) => state,
-            None => {
-                let waits = State::Waits { pid: 0, cgroup: end.cgroup, tries: 0 };
-                let state = self.guess(connection, end.cgroup).unwrap_or(waits);
-                self.sockets.set(socket, state, Some(connection));
+        let known = self.sockets.ask(socket);
+        let state = match known {
+            Some(State::Waits(Clue { connection: Some(_), .. })) => return Owner::Pending,
+            Some(state @ (State::Owned(_) | State::Unknown)) => state,
+            // Nothing was told of it, or not its addresses.
+            Some(State::Waits(_)) | None => {
+                let clue = match known {
+                    Some(State::Waits(clue)) => clue,
+                    _ => Clue { cgroup: end.cgroup, ..Clue::default() },
+                };
+                let clue = Clue { connection: Some((end.local, end.remote)), ..clue };
+                let state = if clue.pid == 0 { self.guess(clue) } else { None }.unwrap_or(State::Waits(clue));
+                self.sockets.set(socket, state);
                 state
             }
         };
         match state {
-            State::Owned { workload, .. } => Owner::Workload(self.workloads.current(workload)),
-            State::Waits { .. } => Owner::Pending,
+            State::Owned(workload) => Owner::Workload(self.workloads.current(workload)),
+            State::Waits(_) => Owner::Pending,
             State::Unknown => Owner::Unknown,
         }
     }
@@ -301,12 +302,17 @@ impl Attribution {
         self.workloads.generation
     }
 
-    /// What the far end of a connection is called. `serves`: it takes the requests; `host`: what the request calls it,
-    /// without port.
-    pub fn peer(&self, far: Address, serves: bool, host: Option<&str>) -> Peer {
+    /// What the far end of a connection is called, as `near` sees it (each network namespace has a loopback of its own).
+    /// `serves`: it takes the requests; `host`: what the request calls it, without port.
+    pub fn peer(&self, near: Option<WorkloadId>, far: Address, serves: bool, host: Option<&str>) -> Peer {
         if serves && self.is_local(far) {
+            let network = near.and_then(|near| Some(self.workloads.get(near)?.lead()?.network));
             let current = |id| self.workloads.current(id);
-            if let Some(workload) = self.listeners.accepts(far, 0, &self.processes.networks, current) {
+            let listener = match network.filter(|_| far.ip.is_loopback()) {
+                Some(network) => self.listeners.at(network, far).map(|listener| current(listener.workload)),
+                None => self.listeners.accepts(far, 0, &self.processes.networks, current),
+            };
+            if let Some(workload) = listener {
                 return Peer::Local(workload);
             }
         }
@@ -352,36 +358,35 @@ impl Attribution {
         self.surveys
     }
 
-    fn state_by_process(&mut self, pid: u32, cgroup: u64) -> State {
-        match self.processes.workload(pid, &mut self.workloads) {
-            Found::Workload(workload) => State::Owned { workload, sure: true },
-            Found::Later => State::Waits { pid, cgroup, tries: 0 },
-            Found::Gone => self.state_by_cgroup(cgroup).unwrap_or(State::Waits { pid: 0, cgroup, tries: 0 }),
+    fn state_by_process(&mut self, clue: Clue) -> State {
+        match self.processes.workload(clue.pid, &mut self.workloads) {
+            Found::Workload(workload) => State::Owned(workload),
+            Found::Later => State::Waits(clue),
+            Found::Gone => self.state_by_cgroup(clue.cgroup).unwrap_or(State::Waits(Clue { pid: 0, ..clue })),
         }
     }
 
     fn state_by_cgroup(&mut self, cgroup: u64) -> Option<State> {
         let boundary = self.processes.boundary_of_cgroup(cgroup)?.clone();
-        let workload = self.workloads.of_boundary(&boundary, &[])?;
-        Some(State::Owned { workload, sure: false })
+        self.workloads.of_boundary(&boundary, &[]).map(State::Owned)
     }
 
     /// Who owns an end, by its addresses and its cgroup.
-    fn guess(&mut self, (local, remote): Connection, cgroup: u64) -> Option<State> {
+    fn guess(&mut self, clue: Clue) -> Option<State> {
         let current = |id| self.workloads.current(id);
-        let found = self
-            .listeners
-            .accepts(local, cgroup, &self.processes.networks, current)
-            .or_else(|| self.by_connection.get(&(local, remote)).copied().flatten());
-        match found {
-            Some(workload) => Some(State::Owned { workload, sure: false }),
-            None => self.state_by_cgroup(cgroup),
-        }
+        let networks = &self.processes.networks;
+        let found = clue.connection.and_then(|connection| {
+            self.listeners
+                .accepts(connection.0, clue.cgroup, networks, current)
+                .or_else(|| self.by_connection.get(&connection).copied().flatten())
+        });
+        found.map(State::Owned).or_else(|| self.state_by_cgroup(clue.cgroup))
     }
 
     fn owner_by_address(&mut self, connection: Connection) -> Owner {
         self.asked_by_address = true;
-        if let Some(State::Owned { workload, .. }) = self.guess(connection, 0) {
+        let clue = Clue { connection: Some(connection), ..Clue::default() };
+        if let Some(State::Owned(workload)) = self.guess(clue) {
             return Owner::Workload(self.workloads.current(workload));
         }
         // Before the first survey nothing is known of this host's addresses.
@@ -405,7 +410,7 @@ impl Attribution {
             Found::Workload(workload) => self.workloads.current(workload),
             Found::Later => return false,
             Found::Gone => match self.state_by_cgroup(cgroup) {
-                Some(State::Owned { workload, .. }) => workload,
+                Some(State::Owned(workload)) => workload,
                 _ => return true,
             },
         };
@@ -429,7 +434,7 @@ impl Attribution {
         }
         self.listeners.insert(Listener { local, network, socket: Some(socket), cgroup, workload });
         self.workloads.listen(workload, local, self.processes.addresses(pid));
-        self.sockets.set(socket, State::Owned { workload, sure: true }, None);
+        self.sockets.set(socket, State::Owned(workload));
         true
     }
 
@@ -439,19 +444,14 @@ impl Attribution {
             self.event(&event);
         }
         let mut changed = false;
-        for (socket, pid, cgroup, connection) in self.sockets.unresolved() {
-            let by_process = (pid != 0).then(|| self.state_by_process(pid, cgroup));
+        for (socket, clue) in self.sockets.unresolved() {
+            let by_process = if clue.pid == 0 { State::Waits(clue) } else { self.state_by_process(clue) };
             let state = match by_process {
-                Some(state @ State::Owned { .. }) => Some(state),
-                Some(State::Waits { pid, .. }) if pid != 0 => None,
-                _ => connection
-                    .and_then(|connection| self.guess(connection, cgroup))
-                    .or_else(|| self.state_by_cgroup(cgroup)),
+                State::Waits(Clue { pid: 0, .. }) => self.guess(Clue { pid: 0, ..clue }).unwrap_or(by_process),
+                state => state,
             };
-            if let Some(state) = state {
-                self.sockets.set(socket, state, connection);
-                changed = true;
-            }
+            self.sockets.set(socket, state);
+            changed |= matches!(state, State::Owned(_));
         }
         changed
     }

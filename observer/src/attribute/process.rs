@@ -83,6 +83,21 @@ pub struct ProcessFacts {
     pub network: u64,
 }
 
+/// Programs that hold sockets for the services which they activate.
+const MANAGERS: [&str; 3] = ["systemd", "inetd", "xinetd"];
+
+impl ProcessFacts {
+    /// Whether it only holds sockets on behalf of the services that it starts.
+    pub fn is_manager(&self) -> bool {
+        MANAGERS.contains(&&*self.program)
+    }
+
+    /// Whether sharing a socket with another process makes one workload of both: a container or unit is one by itself.
+    pub fn may_share(&self) -> bool {
+        self.boundary.is_none() && !self.is_manager()
+    }
+}
+
 /// Where `/proc` and the cgroup v2 hierarchy are.
 #[derive(Clone, Debug)]
 pub struct Places {

@@ -18,7 +18,7 @@ pub(super) const PROCESSES_MAX: usize = 65_536;
 /// How long what was seen of a process is taken as true: a pid comes back only after all others were used.
 const TRUSTED: Duration = Duration::from_secs(1);
 /// How long a process that has ended is remembered.
-const ENDED_MEMORY: Duration = Duration::from_secs(60);
+const ENDED_MEMORY: Duration = Duration::from_mins(1);
 /// Processes asked at a time whether they still run.
 const CHECKS_PER_TURN: usize = 64;
 /// How many forks without exec are followed upwards.
@@ -228,9 +228,12 @@ impl Processes {
         let inherits = facts.forked || facts.environment.node_worker;
         if inherits
             && ancestors > 0
-            && facts.parent > 1
+            && facts.parent > 0
             && let Found::Workload(workload) = self.workload_of(facts.parent, workloads, ancestors - 1)
-            && workloads.get(workload).is_some_and(|workload| workload.boundary.is_none())
+            // Whoever adopted it when its parent ended runs another program.
+            && self.known.get(&facts.parent).is_some_and(|parent| {
+                parent.facts.boundary.is_none() && parent.facts.executable == facts.executable
+            })
         {
             return Some(workload);
         }

@@ -60,12 +60,9 @@ pub fn language(executable: &str) -> Language {
 pub fn program_name(executable: &str, arguments: &[&str]) -> String {
     let executable_name = base_name(executable);
     // Programs that rewrite their arguments tell it there: `gunicorn: worker [shop]`, `php-fpm: pool www`.
-    if let Some(title) = arguments.first().filter(|title| title.contains(": ")) {
-        if let Some((_, tail)) = title.split_once('[')
-            && let Some((application, _)) = tail.split_once(']')
-        {
-            return module(application);
-        }
+    let title = arguments.first().filter(|title| title.contains(": ")).and_then(|title| title.split_once('['));
+    if let Some((application, _)) = title.and_then(|(_, tail)| tail.split_once(']')) {
+        return module(application);
     }
     let arguments = arguments.get(1..).unwrap_or_default();
     let named = match language(executable) {

@@ -110,8 +110,8 @@ fn tcp_socket(response: &InetResponse) -> Option<TcpSocket> {
 
 /// Two words of the machine's byte order, the lower first (`sock_diag_save_cookie`, net/core/sock_diag.c).
 fn cookie(bytes: [u8; 8]) -> SocketId {
-    let [a, b, c, d, e, f, g, h] = bytes;
-    SocketId(u64::from(u32::from_ne_bytes([a, b, c, d])) | u64::from(u32::from_ne_bytes([e, f, g, h])) << 32)
+    let (words, _) = bytes.as_chunks::<4>();
+    SocketId(words.iter().rev().fold(0, |cookie, word| cookie << 32 | u64::from(u32::from_ne_bytes(*word))))
 }
 
 pub(super) fn address(ip: IpAddr, port: u16) -> Address {

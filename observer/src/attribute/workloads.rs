@@ -20,7 +20,7 @@ use super::process::ProcessFacts;
 /// Workloads kept at a time: containers, units and single processes with connections on one host.
 pub const WORKLOADS_MAX: usize = 8192;
 /// How long a workload whose processes have all ended is remembered: its last packets and their report come later.
-const GONE_MEMORY: Duration = Duration::from_secs(60);
+const GONE_MEMORY: Duration = Duration::from_mins(1);
 /// Processes that are asked for a name; workers of one workload name it alike.
 const NAMING_PROCESSES_MAX: usize = 64;
 /// Kubernetes labels kept, by container id or pod uid.
