@@ -1,5 +1,8 @@
 //! Capture: what the kernel or a capture file shows comes in; packets, socket events and opaque connections go out.
 
+pub mod file;
+mod frame;
+
 use observer_core::connection::{Address, Flow, Opaque, Packet, Tap};
 use observer_core::ids::SocketId;
 use observer_core::time::Timestamp;
