@@ -238,3 +238,54 @@ pub fn reported(report: &Report, services: &[&str]) -> Facts {
     }
     facts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+    fn headers(traceparent: Option<String>) -> Headers {
+        Headers { traceparent, ..Headers::default() }
+    }
+
+    #[test]
+    fn a_traceparent_is_valid_by_the_letter_of_the_recommendation() {
+        let valid = |text: String| headers(Some(text)).parent().is_some();
+        assert!(valid(format!("00-{TRACE}-00f067aa0ba902b7-01")));
+        assert!(valid(format!("00-{TRACE}-00f067aa0ba902b7-03")));
+        assert!(!valid(format!("00-{}-00f067aa0ba902b7-01", TRACE.to_uppercase())));
+        assert!(!valid(format!("00-{TRACE}-0000000000000000-01")));
+        assert!(!valid(format!("00-{TRACE}-00f067aa0ba902b7")));
+        assert!(!valid(format!("00-{TRACE}-00f067aa0ba902b7-")));
+        assert!(!valid(format!("00-{TRACE}-00f067aa0ba902b7-01-more")));
+    }
+
+    #[test]
+    fn an_outcome_follows_from_what_arrived_and_what_was_sent() {
+        let at = |id: &str, span: u8, flags: &str| Some(format!("00-{id}-{span:016x}-{flags}"));
+        let other = "0af7651916cd43dd8448eb211c80319c";
+        let cases = [
+            (at(TRACE, 1, "01"), at(TRACE, 2, "01"), "continued"),
+            (at(TRACE, 1, "01"), at(TRACE, 1, "01"), "passed_through"),
+            (at(TRACE, 1, "01"), at(TRACE, 2, "00"), "flipped"),
+            (at(TRACE, 1, "00"), at(other, 2, "00"), "restarted"),
+            (at(TRACE, 1, "00"), None, "lost"),
+            (None, at(TRACE, 1, "02"), "rooted"),
+            (None, None, "rooted"),
+        ];
+        for (arrived, sent, expected) in cases {
+            let shown = format!("{arrived:?} {sent:?}");
+            let line = Line {
+                kind: Kind::Out,
+                at_ns: 0,
+                path: String::new(),
+                peer: String::new(),
+                headers: headers(sent),
+                cause: Some(headers(arrived)),
+                status: 200,
+            };
+            assert_eq!(outcome(&line), expected, "{shown}");
+        }
+    }
+}
