@@ -144,6 +144,9 @@ fn boot(series: &'static Series, tree: &Result<Fetched>, command: &str, tests: b
         tally.read(line);
         println!("{name:>4} | {line}");
     });
+    if let Err(error) = &ended {
+        format!("{error:#}").lines().for_each(|line| println!("{name:>4} | {line}"));
+    }
     let outcome = Outcome::of(ended, tally, tests);
     Row { series: name, release: tree.release.clone(), outcome, took: start.elapsed() }
 }

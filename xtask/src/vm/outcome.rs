@@ -46,7 +46,7 @@ impl Outcome {
     /// `ended`: with which exit status. `tests`: whether the command was the test binaries, of which at least one test must have run.
     pub(crate) fn of(ended: Result<i32>, tally: Tally, tests: bool) -> Self {
         match ended {
-            Err(error) => Self::Failed(tally, format!("{error:#}")),
+            Err(error) => Self::Failed(tally, format!("{error:#}").lines().next().unwrap_or_default().to_owned()),
             Ok(status) if status != 0 => Self::Failed(tally, format!("exit status {status}")),
             Ok(_) if !tests => Self::Passed(Tally { passed: 1, ..Tally::default() }),
             Ok(_) if tally.failed > 0 => Self::Failed(tally, "tests failed".to_owned()),
