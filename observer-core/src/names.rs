@@ -111,6 +111,21 @@ impl Names {
         TenantId(self.tenants.intern(name))
     }
 
+    /// How many services are known, peers not counted.
+    pub fn services(&self) -> usize {
+        self.services.names.len().saturating_sub(self.peers).saturating_sub(1)
+    }
+
+    /// How many tenants are known, [`UNKNOWN`] not counted.
+    pub fn tenants(&self) -> usize {
+        self.tenants.names.len().saturating_sub(2)
+    }
+
+    /// Whether a service or peer of this name is known.
+    pub fn is_service(&self, name: &str) -> bool {
+        self.services.index.contains_key(cut(name))
+    }
+
     /// The name of a service.
     pub fn service_name(&self, id: ServiceId) -> &str {
         self.services.name(id.0)

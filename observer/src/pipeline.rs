@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::capture::{Event, SourceCounters};
 use crate::config::Config;
-use crate::output::snapshot::{DeclaredRatio, ErrorCount, Extras, MalformedCount, TableUse};
+use crate::output::snapshot::{Extras, MalformedCount, TableUse};
 use declared::Declared;
 use parties::{EndAt, Known, Parties};
 use stages::{Link, Stages};
@@ -177,8 +177,7 @@ impl Pipeline {
         });
         let Line { conversation, known, link, .. } = &mut sight.connection.state;
         let interest = stages.interest();
-        let piece =
-            Piece { at: packet.at, from, seq: packet.seq, wire_len: packet.wire_len, bytes: packet.bytes };
+        let piece = Piece { at: packet.at, from, seq: packet.seq, wire_len: packet.wire_len, bytes: packet.bytes };
         let mut tell = |message: observer_core::message::Message<'_>| {
             stages.message(&message, id, (link, known), &ends, parties);
         };

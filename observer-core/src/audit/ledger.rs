@@ -13,7 +13,7 @@ use crate::ids::{ServiceId, SpanId, TenantId, TraceId};
 use crate::limits::Limits;
 use crate::message::Protocol;
 use crate::names::Names;
-use crate::propagation::{Hop, Outcome};
+use crate::propagation::{Correction, Hop, Outcome, WeightOutcome};
 use crate::time::Timestamp;
 
 /// The share of the memory limit that each table of the ledger may take: one in this many.
@@ -169,37 +169,6 @@ pub struct Broken {
     pub examples: Examples,
 }
 
-/// What became of a weight on its way through a service: the value of the `outcome` label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum WeightOutcome {
-    /// Forwarded unchanged.
-    Kept,
-    /// Not forwarded.
-    Missing,
-    /// Forwarded with another value.
-    Changed,
-    /// Not a number.
-    Malformed,
-    /// A number that is no weight.
-    OutOfRange,
-}
-
-impl WeightOutcome {
-    /// Every outcome, in the order of the contract.
-    pub const ALL: [Self; 5] = [Self::Kept, Self::Missing, Self::Changed, Self::Malformed, Self::OutOfRange];
-
-    /// The label value, for example `out_of_range`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Kept => "kept",
-            Self::Missing => "missing",
-            Self::Changed => "changed",
-            Self::Malformed => "malformed",
-            Self::OutOfRange => "out_of_range",
-        }
-    }
-}
-
 /// A count with its first few examples.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
@@ -330,6 +299,43 @@ impl Ledger {
         };
         *counter = counter.saturating_add(1);
         broken.examples.add(Sight { at, trace: shown.map(|context| (context.trace_id, context.parent_id)), peer });
+    }
+
+    /// Counts hops of which no head was seen.
+    pub fn unattributed(&mut self, service: ServiceId, peer: ServiceId, count: u64) {
+        if let Some(counter) = self.hops.at((service, peer)).get_mut(index(Outcome::Unattributed)) {
+            *counter = counter.saturating_add(count);
+        }
+    }
+
+    /// Moves hops that were told with one outcome to the one that holds.
+    pub fn correct(&mut self, correction: &Correction) {
+        let Correction { service, peer, from, to, count, examples } = correction;
+        let outcomes = self.hops.at((*service, *peer));
+        if let Some(counter) = outcomes.get_mut(index(*from)) {
+            *counter = counter.saturating_sub(*count);
+        }
+        if let Some(counter) = outcomes.get_mut(index(*to)) {
+            *counter = counter.saturating_add(*count);
+        }
+        let kind = |outcome: Outcome| match outcome {
+            Outcome::Lost => Some(Break::Lost),
+            Outcome::Restarted => Some(Break::Restarted),
+            _ => None,
+        };
+        if let Some(kind) = kind(*from) {
+            let broken = self.breaks.at((*service, *peer, kind));
+            broken.window = broken.window.saturating_sub(*count);
+        }
+        if let Some(kind) = kind(*to) {
+            let broken = self.breaks.at((*service, *peer, kind));
+            broken.window = broken.window.saturating_add(*count);
+            for example in examples {
+                let shown = example.sent.or(example.cause);
+                let trace = shown.map(|context| (context.trace_id, context.parent_id));
+                broken.examples.add(Sight { at: example.at, trace, peer: *peer });
+            }
+        }
     }
 
     /// Counts what became of a weight at a service.

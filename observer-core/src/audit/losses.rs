@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::desk::{Desk, Draft, only};
-use super::ledger::{Tally, WeightOutcome};
+use super::ledger::Tally;
 use super::report::{Code, Errors, Weights};
 use super::tally::Examples;
 use super::words;
 use crate::ids::{ServiceId, TenantId};
+use crate::propagation::WeightOutcome;
 
 /// Weights by service and tenant, sorted by name.
 pub(super) fn weight_rows(desk: &Desk<'_>) -> Vec<Weights> {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use expect_test::{Expect, expect};
 
-use super::ledger::{DecidedHop, Ledger, ReceivedRequest, Sight, WeightOutcome};
+use super::ledger::{DecidedHop, Ledger, ReceivedRequest, Sight};
 use super::report::{Capture, Code, Evidence, ObserverInfo, Report};
 use super::{Auditor, Inputs, Loss, Settings, schema};
 use crate::connection::Opaque;
@@ -14,6 +14,7 @@ use crate::ids::{ServiceId, SpanId, TenantId, TraceId};
 use crate::limits::Limits;
 use crate::message::Protocol;
 use crate::names::Names;
+use crate::propagation::WeightOutcome;
 use crate::propagation::{Cause, Hop, Outcome};
 use crate::sampling::traces::{Sighting, Traces};
 use crate::sampling::{Point, Verdict};

@@ -93,8 +93,7 @@ enum From {
 impl Parties {
     /// The workloads of this host. Reads what exists.
     pub(super) fn host(config: &Config) -> Self {
-        let options =
-            Options { services: rules(config), external: externals(config), ..Options::of_this_host() };
+        let options = Options { services: rules(config), external: externals(config), ..Options::of_this_host() };
         let mut attribution = Attribution::new(options);
         attribution.settle();
         Self::new(From::Host(attribution), config)
@@ -198,8 +197,7 @@ impl Parties {
         names: &mut Names,
     ) -> (Party, bool) {
         let From::Host(attribution) = &mut self.from else { return (Party::Peer(Names::OVERFLOW_SERVICE), false) };
-        let query =
-            EndQuery { socket: near.socket, cgroup: near.cgroup, local: near.address, remote: far.address };
+        let query = EndQuery { socket: near.socket, cgroup: near.cgroup, local: near.address, remote: far.address };
         let mut found = if near.socket.is_some() || attribution.is_local(near.address) {
             attribution.owner(&query)
         } else {
@@ -213,7 +211,7 @@ impl Parties {
         match found {
             Found::Workload(workload) => (self.workload(workload, near, far, names), true),
             Found::Pending => (Party::Peer(names.peer(&written(near.address))), false),
-            Found::Unknown => match attribution.peer(near.address, serves, host) {
+            Found::Unknown => match attribution.peer(None, near.address, serves, host) {
                 Peer::Local(workload) if near.socket.is_none() => (self.workload(workload, near, far, names), true),
                 Peer::Local(_) => (Party::Peer(names.peer(&written(near.address))), true),
                 Peer::Named(name) | Peer::External(name) | Peer::Address(name) => {

@@ -4,7 +4,7 @@
 use observer_core::audit::ledger::{DecidedHop, Ledger, ReceivedRequest, Sight};
 use observer_core::audit::report::Evidence;
 use observer_core::connection::Opaque;
-use observer_core::context::{Extractors, MessageContext, Sampled, TraceFact};
+use observer_core::context::{Extractors, MessageContext, Sampled, TraceFact, Weight};
 use observer_core::fact::Fact;
 use observer_core::ids::{ConnectionId, ExchangeId, ServiceId, TenantId};
 use observer_core::message::{End, HeaderName, Interest, Message, MessageBody, Protocol, RequestHead};
@@ -130,7 +130,7 @@ impl Stages {
                 let ambiguous = parties.is_ambiguous(&ends[super::place(message.from)]);
                 let sent = self.sent(&request, client, server.service(), ambiguous);
                 if let Some(owner) = server.observed() {
-                    self.received(&request, owner, client.service(), sent);
+                    self.received(&request, owner, client, sent);
                 }
             }
             MessageBody::Response(head) => {
@@ -212,27 +212,29 @@ impl Stages {
     }
 
     /// The receiver's sight of a request.
-    fn received(&mut self, request: &Request<'_>, owner: Owner, sender: ServiceId, sender_had_context: bool) {
+    fn received(&mut self, request: &Request<'_>, owner: Owner, client: Party, sender_had_context: bool) {
         let Request { at, protocol, exchange, context, tenant, uncounted, .. } = *request;
         if self.workloads.len() < WORKLOADS_MAX {
             self.workloads.insert(owner.workload);
         }
+        let (sender, sender_observed) = (client.service(), client.observed().is_some());
         // What is not counted may cause hops all the same.
         self.propagation.request_in(&Inbound { at, owner, exchange, context, tenant });
         if uncounted {
             return;
         }
         let service = owner.service;
+        // A weight that is no weight is told where it first arrives; what a service makes of a good one, where it leaves.
+        let damaged = match context.weight {
+            Fact::Present(Weight::Malformed) => Some(WeightOutcome::Malformed),
+            Fact::Present(Weight::OutOfRange) => Some(WeightOutcome::OutOfRange),
+            _ => None,
+        };
+        if let Some(outcome) = damaged.filter(|_| !sender_observed) {
+            self.ledger.weight(service, tenant, outcome, Sight { at, trace: None, peer: sender });
+        }
         let trace = context.trace;
-        self.ledger.received(&ReceivedRequest {
-            at,
-            service,
-            tenant,
-            protocol,
-            trace,
-            sender,
-            sender_had_context,
-        });
+        self.ledger.received(&ReceivedRequest { at, service, tenant, protocol, trace, sender, sender_had_context });
         if let TraceFact::Valid(trace) = trace {
             let (trace_id, sampled) = (trace.trace_id, trace.sampled);
             let point = Point::Received;
@@ -347,7 +349,13 @@ impl Stages {
             ("arrived_traces", propagation.traces, propagation.traces_evicted),
             ("hop_classes", propagation.classes, propagation.classes_refused),
         ];
-        names.into_iter().chain(propagation).chain(self.traces.tables()).chain(self.ledger.tables()).map(table).collect()
+        names
+            .into_iter()
+            .chain(propagation)
+            .chain(self.traces.tables())
+            .chain(self.ledger.tables())
+            .map(table)
+            .collect()
     }
 }
 
