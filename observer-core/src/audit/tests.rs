@@ -89,7 +89,14 @@ impl Shop {
             let (at, trace_id) = self.next();
             let context = context(trace_id, sampled);
             let arrived = Cause { trace: Some(context), tenant: TenantId(2), weight: crate::fact::Fact::Absent };
-            let hop = Hop { outcome, cause: Some(arrived), tenant: None, started: outcome == Outcome::Restarted };
+            let hop = Hop {
+                outcome,
+                cause: Some(arrived),
+                tenant: None,
+                started: outcome == Outcome::Restarted,
+                weight: None,
+                hidden: None,
+            };
             let sent = if outcome == Outcome::Lost { TraceFact::Missing } else { TraceFact::Valid(context) };
             self.ledger.hop(&DecidedHop { at, service, peer, sent, hop: &hop, evidence: Evidence::Window });
         }
