@@ -50,14 +50,15 @@ impl Opening {
             start.extend_from_slice(&short.bytes);
             end = Some(short.seq.wrapping_add(u32::try_from(short.bytes.len()).unwrap_or(0)));
         }
-        if end.is_some_and(|end| end != piece.seq) {
-            // Seen before, or not what follows.
-            return None;
-        }
-        start.extend_from_slice(piece.bytes);
+        // How many of the bytes were seen before; a piece that begins elsewhere is not what follows.
+        let seen = end.map_or(0, |end| end.wrapping_sub(piece.seq));
+        let seen = usize::try_from(seen).unwrap_or(usize::MAX);
+        let fresh = piece.bytes.get(seen..).filter(|fresh| !fresh.is_empty())?;
+        start.extend_from_slice(fresh);
         match self.recognise(&start, piece.from, fidelity) {
             Found::Perhaps if start.len() <= OPENING_BYTES_MAX => {
-                self.hold(piece);
+                let wire_len = piece.wire_len.saturating_sub(u32::try_from(seen).unwrap_or(u32::MAX));
+                self.hold(&Piece { seq: end.unwrap_or(piece.seq), wire_len, bytes: fresh, ..*piece });
                 None
             }
             Found::Decoder(mut decoder) => {
@@ -78,6 +79,7 @@ impl Opening {
     /// Drops what one end sent.
     pub(super) fn forget(&mut self, from: End) {
         self.held.retain(|short| short.from != from);
+        self.held.shrink_to_fit();
     }
 
     pub(super) fn buffered_bytes(&self) -> usize {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use observer_core::decode::Fidelity;
+use observer_core::message::End;
 use proptest::prelude::*;
 
 use crate::script::{Script, script};
@@ -32,7 +33,7 @@ fn check_nothing_is_invented(script: &Script, told: &[String]) -> Result<(), Tes
         } else if let Some(tenant) = line.split("x-tenant-id: r").nth(1) {
             prop_assert!(!tenant.contains("fake"), "invented: {line}");
             if words[1] != "-" {
-                prop_assert_eq!(requests.get(words[1]).map(String::as_str), Some(tenant), "{}", line);
+                prop_assert_eq!(requests.get(words[1]).map(String::as_str), Some(tenant), "{} of {:#?}", line, told);
             }
         }
     }
@@ -46,13 +47,16 @@ fn key(line: &str) -> String {
     line.split(' ').skip(3).take(2).collect::<Vec<_>>().join(" ")
 }
 
-/// Leaves out some runs of pieces.
+/// Leaves out some runs of pieces, but not the first of an end: a stream is joined where its first piece is.
 fn lose(pieces: &[Owned], holes: &[(prop::sample::Index, usize)]) -> Vec<Owned> {
     let mut left = pieces.to_vec();
+    let first = [End::First, End::Second]
+        .map(|end| pieces.iter().find(|piece| piece.from == end).map(|piece| piece.seq));
     for (at, count) in holes {
         if !left.is_empty() {
             let at = at.index(left.len());
-            left.drain(at..(at + count).min(left.len()));
+            let lost: Vec<u32> = left[at..].iter().take(*count).map(|piece| piece.seq).collect();
+            left.retain(|piece| !lost.contains(&piece.seq) || first.contains(&Some(piece.seq)));
         }
     }
     left

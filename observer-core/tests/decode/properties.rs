@@ -67,16 +67,19 @@ proptest! {
 
     #[test]
     fn pieces_that_overtake_others_change_nothing(
-        script in script(true), cuts in cuts(), swaps in prop::collection::vec(0..8_usize, 1..30),
+        script in script(true), cuts in prop::collection::vec(20..400_usize, 1..40), turns in prop::collection::vec(1..8_usize, 1..30),
     ) {
         let mut pieces = cut(&script.runs, cycle(&cuts));
         let first_of_second = pieces.iter().position(|piece| piece.from == End::Second);
-        for number in 1..pieces.len() {
-            let other = (number + swaps[number % swaps.len()]).min(pieces.len() - 1);
-            let same_run = pieces[number..=other].iter().all(|piece| piece.from == pieces[number].from);
-            if same_run && Some(number) != first_of_second {
-                pieces.swap(number, other);
+        let mut turns = cycle(&turns);
+        let mut start = 1;
+        while start < pieces.len() {
+            let end = (start + turns(0)).min(pieces.len());
+            let alone = Some(start) == first_of_second || pieces[start..end].iter().any(|piece| piece.from != pieces[start].from);
+            if !alone {
+                pieces[start..end].reverse();
             }
+            start = if alone { start + 1 } else { end };
         }
         let (lines, anomalies) = tell(Fidelity::Whole, &pieces);
         prop_assert_eq!(lines, script.lines);

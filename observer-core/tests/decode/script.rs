@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 /// One exchange of a script.
 #[derive(Clone, Debug)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     request: Request,
     response: Response,
 }
@@ -36,21 +36,30 @@ enum Body {
 }
 
 /// The runs of bytes in the order in which they are sent, and the lines to be told.
-#[derive(Clone, Debug)]
-pub struct Script {
-    pub runs: Vec<(End, Vec<u8>)>,
-    pub lines: Vec<String>,
+#[derive(Clone)]
+pub(crate) struct Script {
+    pub(crate) runs: Vec<(End, Vec<u8>)>,
+    pub(crate) lines: Vec<String>,
+}
+
+impl std::fmt::Debug for Script {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (from, bytes) in &self.runs {
+            writeln!(formatter, "{from:?} {}", bytes.escape_ascii())?;
+        }
+        Ok(())
+    }
 }
 
 /// What bodies are made of: text that looks like heads, and other text.
 fn text() -> impl Strategy<Value = Vec<u8>> {
     let fragment = prop_oneof![
         Just(&b"GET /fake HTTP/1.1\r\nTraceparent: fake\r\nX-Tenant-Id: fake\r\n\r\n"[..]),
-        Just(b"HTTP/1.1 200 Fake\r\nX-Tenant-Id: fake\r\nContent-Length: 3\r\n\r\n"),
-        Just(b"POST http://fake/ HTTP/1.0\r\n"),
-        Just(b"\r\n\r\n"),
-        Just(b"some bytes \x00\xff\x80"),
-        Just(b"G"),
+        Just(&b"HTTP/1.1 200 Fake\r\nX-Tenant-Id: fake\r\nContent-Length: 3\r\n\r\n"[..]),
+        Just(&b"POST http://fake/ HTTP/1.0\r\n"[..]),
+        Just(&b"\r\n\r\n"[..]),
+        Just(&b"some bytes \x00\xff\x80"[..]),
+        Just(&b"G"[..]),
     ];
     prop::collection::vec(fragment, 1..5).prop_map(|fragments| fragments.concat())
 }
@@ -88,7 +97,7 @@ fn exchange() -> impl Strategy<Value = Exchange> {
 }
 
 /// Scripts of some exchanges. `pipelined`: after the first exchange several requests are sent before the first response.
-pub fn script(pipelined: bool) -> impl Strategy<Value = Script> {
+pub(crate) fn script(pipelined: bool) -> impl Strategy<Value = Script> {
     prop::collection::vec((exchange(), any::<bool>()), 1..6).prop_map(move |exchanges| {
         let mut script = Script { runs: Vec::new(), lines: Vec::new() };
         let mut waiting = Vec::new();

@@ -9,16 +9,16 @@ use observer_core::time::Timestamp;
 
 /// A piece that owns its bytes.
 #[derive(Clone, Debug)]
-pub struct Owned {
-    pub at: u64,
-    pub from: End,
-    pub seq: u32,
-    pub wire_len: u32,
-    pub bytes: Vec<u8>,
+pub(crate) struct Owned {
+    pub(crate) at: u64,
+    pub(crate) from: End,
+    pub(crate) seq: u32,
+    pub(crate) wire_len: u32,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Owned {
-    pub fn end(&self) -> u32 {
+    pub(crate) fn end(&self) -> u32 {
         self.seq.wrapping_add(self.wire_len)
     }
 }
@@ -27,7 +27,7 @@ impl Owned {
 const FIRST_SEQ: [u32; 2] = [u32::MAX - 60, u32::MAX - 200];
 
 /// Cuts each run of bytes into segments; `segment(len)` tells the next segment's length of `len` bytes that are left.
-pub fn cut(runs: &[(End, Vec<u8>)], mut segment: impl FnMut(usize) -> usize) -> Vec<Owned> {
+pub(crate) fn cut(runs: &[(End, Vec<u8>)], mut segment: impl FnMut(usize) -> usize) -> Vec<Owned> {
     let mut next = FIRST_SEQ;
     let mut pieces = Vec::new();
     for (from, bytes) in runs {
@@ -52,7 +52,7 @@ pub fn cut(runs: &[(End, Vec<u8>)], mut segment: impl FnMut(usize) -> usize) -> 
 
 /// Leaves out what the kernel leaves out: everything but pieces that start like a head, the rest of unfinished heads, and the
 /// last five bytes of a piece that ends like a chunked body. Of large pieces `captured` bytes are kept.
-pub fn thin(pieces: &[Owned], captured: usize) -> Vec<Owned> {
+pub(crate) fn thin(pieces: &[Owned], captured: usize) -> Vec<Owned> {
     let mut unfinished: [Option<(u32, Vec<u8>)>; 2] = [None, None];
     let mut thinned = Vec::new();
     for piece in pieces {
@@ -62,6 +62,7 @@ pub fn thin(pieces: &[Owned], captured: usize) -> Vec<Owned> {
             let (_, mut so_far) = head.take().filter(|_| goes_on).unwrap_or_default();
             so_far.extend_from_slice(&piece.bytes);
             if !has_empty_line(&so_far) {
+                so_far.drain(..so_far.len().saturating_sub(3));
                 *head = Some((piece.end(), so_far));
             }
             let mut kept = piece.clone();
@@ -94,12 +95,12 @@ fn has_empty_line(head: &[u8]) -> bool {
 }
 
 /// The header names of the tests.
-pub fn interest() -> Interest {
+pub(crate) fn interest() -> Interest {
     Interest::new(["x-tenant-id"])
 }
 
 /// What is told of pieces, a line a message, and what is counted.
-pub fn tell(fidelity: Fidelity, pieces: &[Owned]) -> (Vec<String>, Anomalies) {
+pub(crate) fn tell(fidelity: Fidelity, pieces: &[Owned]) -> (Vec<String>, Anomalies) {
     let (interest, mut anomalies, mut lines) = (interest(), Anomalies::default(), Vec::new());
     let mut conversation = Conversation::new(fidelity);
     for piece in pieces {

@@ -105,14 +105,20 @@ impl Draft {
         StartLine::parse(self.role, self.kept.get(..self.first_line_len?)?)
     }
 
+    /// Whether what there is so far is a head for sure.
+    pub(super) fn looks(&self) -> Looks {
+        if self.first_line_len.is_some() { Looks::Yes } else { looks(self.role, &self.kept) }
+    }
+
     pub(super) fn framing(&self) -> Framing {
         self.framing
     }
 
     /// The wanted headers. Of a head that is not `whole` only those that are certain: the last line may have gone on.
     pub(super) fn headers(&self, whole: bool) -> Vec<Header<'_>> {
-        let next_line_began = self.passing || self.kept.len() > self.line_start;
-        let doubtful = usize::from(!whole && self.last_is_wanted && !next_line_began);
+        let next_line = self.kept.get(self.line_start);
+        let ends = self.passing || next_line.is_some_and(|byte| !matches!(byte, b' ' | b'\t'));
+        let doubtful = usize::from(!whole && self.last_is_wanted && !ends);
         let certain = self.headers.len().saturating_sub(doubtful);
         let value = |&(name, start, end): &(HeaderName, usize, usize)| Header {
             name,

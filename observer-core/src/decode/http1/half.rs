@@ -31,10 +31,10 @@ pub(super) enum Expected {
     UntilClose,
     /// Bytes are missing, so anything: see the rule in [`super`].
     Adrift {
-        /// Of responses: a head is believed once more requests were told than this.
-        since: u64,
-        /// Where a chunked body may have ended.
-        chunk_end: Option<u32>,
+        /// Whether they are bytes of a chunked body.
+        chunked: bool,
+        /// Where a head begins for sure, for all that has been seen: behind what looks like the end of such a body.
+        head_at: Option<u32>,
     },
 }
 
@@ -63,6 +63,9 @@ pub(super) struct Half {
     pub(super) expected: Expected,
     /// How sure it is that a head begins where one is expected.
     pub(super) standing: Standing,
+    /// How many requests had been told when the message that is passing began. Of responses: adrift, a head is believed once
+    /// there are more.
+    pub(super) since: u64,
     /// The body that is expected may be absent: the request was not seen and may have been HEAD.
     pub(super) bodiless_perhaps: bool,
     pub(super) draft: Option<Box<Draft>>,
@@ -75,6 +78,7 @@ impl Half {
             next: 0,
             expected: Expected::Anything,
             standing: Standing::First,
+            since: 0,
             bodiless_perhaps: false,
             draft: None,
             ahead: None,
@@ -99,6 +103,16 @@ impl Half {
     pub(super) fn expect_head(&mut self, standing: Standing) {
         self.expected = Expected::Head;
         self.standing = standing;
+    }
+
+    /// What follows is not known.
+    pub(super) fn drift(&mut self) {
+        self.expected = Expected::Adrift { chunked: false, head_at: None };
+    }
+
+    /// What follows is the rest of a chunked body.
+    pub(super) fn drift_in_chunks(&mut self) {
+        self.expected = Expected::Adrift { chunked: true, head_at: None };
     }
 
     pub(super) fn expect_sized(&mut self, left: u64) {

@@ -11,7 +11,7 @@
 //! - when the length is unclear (contradicting headers), or a head was longer than what is read.
 //!
 //! Adrift, a piece that starts like a head is believed only
-//! - where it begins exactly behind a piece that ends like a chunked body (`0 CR LF CR LF`), or
+//! - where it begins exactly behind a piece that ends like the chunked body that is passing (`0 CR LF CR LF`), or
 //! - of a request: once every request told before has been answered, for until then it may be the body of the last one; or
 //!   once the last one has waited [`UNANSWERED_WAIT_MAX`], lest a tap that shows one direction alone ends here;
 //! - of a response: once a request was told that is later than the one whose response is passing.
@@ -153,7 +153,7 @@ impl Http1 {
                 }
                 return;
             }
-            Expected::Adrift { since, chunk_end } => return self.adrift(role, piece, since, chunk_end, asked, out),
+            Expected::Adrift { chunked, head_at } => return self.adrift(role, piece, (chunked, head_at), asked, out),
             Expected::UntilClose if !half.bodiless_perhaps || piece.seq != half.next => return,
             Expected::Sized { left } if left > AHEAD_MAX && self.fidelity == Fidelity::Heads => {
                 // How often the sequence numbers wrapped meanwhile is not known; where the body ends among them is.
@@ -215,7 +215,7 @@ impl Http1 {
                     return self.consume(role, piece.at, piece.bytes, piece.wire_len, asked, out);
                 }
                 if fidelity == Fidelity::Heads {
-                    half.expected = Expected::Adrift { since: asked, chunk_end: None };
+                    half.drift_in_chunks();
                     return self.place(role, piece, asked, out);
                 }
             }
@@ -272,7 +272,7 @@ impl Http1 {
         } else if half.expected == Expected::Head {
             self.missed(role, false, at, out);
         } else {
-            half.expected = Expected::Adrift { since: asked, chunk_end: None };
+            half.drift_in_chunks();
         }
         self.drain(role, out);
     }
@@ -284,9 +284,7 @@ impl Http1 {
             return self.settle(Role::Requests, at, out);
         }
         self.missed(Role::Requests, true, at, out);
-        if let Expected::Adrift { chunk_end, .. } = &mut self.requests.expected {
-            *chunk_end = first;
-        }
+        self.requests.expected = Expected::Adrift { chunked: false, head_at: first };
         self.drain(Role::Requests, out);
     }
 
@@ -295,8 +293,7 @@ impl Http1 {
         &mut self,
         role: Role,
         piece: &Piece<'_>,
-        since: u64,
-        chunk_end: Option<u32>,
+        (chunked, head_at): (bool, Option<u32>),
         asked: u64,
         out: &mut Output<'_>,
     ) {
@@ -309,14 +306,14 @@ impl Http1 {
         }
         let looks = looks(role, piece.bytes);
         if looks != Looks::No {
-            if chunk_end == Some(piece.seq) {
+            if head_at == Some(piece.seq) {
                 return self.start(role, piece, Standing::Certain, asked, out);
             }
             let believed = match role {
                 Role::Requests => {
                     self.exchanges.unanswered() == 0 || piece.at.since(self.asked_at) >= UNANSWERED_WAIT_MAX
                 }
-                Role::Responses => asked > since,
+                Role::Responses => asked > self.responses.since,
             };
             if believed {
                 return self.start(role, piece, Standing::Resumed, asked, out);
@@ -324,10 +321,12 @@ impl Http1 {
             out.anomalies.doubtful_heads = out.anomalies.doubtful_heads.saturating_add(u64::from(looks == Looks::Yes));
         }
         let whole = u32::try_from(piece.bytes.len()) == Ok(piece.wire_len);
-        let chunk_end = (whole && piece.bytes.ends_with(b"0\r\n\r\n")).then_some(end);
+        // The last chunk, and no trailers. A head may end like this too: `Content-Length: 0`.
+        let ends = piece.bytes == b"0\r\n\r\n" || piece.bytes.ends_with(b"\r\n0\r\n\r\n");
+        let head_at = (chunked && whole && ends && looks != Looks::Yes).then_some(end);
         let half = self.half_mut(role);
         half.next = end;
-        half.expected = Expected::Adrift { since, chunk_end };
+        half.expected = Expected::Adrift { chunked, head_at };
     }
 
     /// Takes bytes that begin where the direction stands, and the `wire_len` minus those that were not captured.
@@ -356,7 +355,7 @@ impl Http1 {
                         taken
                     }
                     Step::Bad => {
-                        half.expected = Expected::Adrift { since: asked, chunk_end: None };
+                        half.drift();
                         out.anomalies.not_http = out.anomalies.not_http.saturating_add(1);
                         rest.len()
                     }
@@ -390,11 +389,11 @@ impl Http1 {
                 None => self.missed(role, false, at, out),
             },
             Expected::Chunked(mut chunks) => {
-                half.expected = if chunks.skip(count) {
-                    Expected::Chunked(chunks)
+                if chunks.skip(count) {
+                    half.expected = Expected::Chunked(chunks);
                 } else {
-                    Expected::Adrift { since: asked, chunk_end: None }
-                };
+                    half.drift_in_chunks();
+                }
             }
             Expected::Anything | Expected::UntilClose | Expected::Adrift { .. } => {}
         }
@@ -416,7 +415,7 @@ impl Http1 {
                         return len;
                     }
                     Reading::NotHttp => {
-                        self.no_head(role, asked, out);
+                        self.no_head(role, out);
                         return bytes.len();
                     }
                     Reading::Draft => Box::new(Draft::new(role, at)),
@@ -440,20 +439,20 @@ impl Http1 {
                 bytes.len()
             }
             Progress::NotHttp => {
-                self.no_head(role, asked, out);
+                self.no_head(role, out);
                 bytes.len()
             }
         }
     }
 
     /// What was taken for the beginning of a head is none.
-    fn no_head(&mut self, role: Role, asked: u64, out: &mut Output<'_>) {
+    fn no_head(&mut self, role: Role, out: &mut Output<'_>) {
         let half = self.half_mut(role);
         if half.standing == Standing::First {
             half.expected = Expected::Anything;
             return;
         }
-        half.expected = Expected::Adrift { since: asked, chunk_end: None };
+        half.drift();
         let certain = u64::from(half.standing == Standing::Certain);
         out.anomalies.not_http = out.anomalies.not_http.saturating_add(certain);
     }
@@ -463,10 +462,10 @@ impl Http1 {
         if draft.start().is_some() {
             out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
             self.tell_part(role, draft, asked, out);
-        } else if self.half(role).standing == Standing::Certain {
+        } else if self.half(role).standing == Standing::Certain || draft.looks() == Looks::Yes {
             self.missed(role, false, draft.at, out);
         } else {
-            self.no_head(role, asked, out);
+            self.no_head(role, out);
         }
     }
 
@@ -474,7 +473,9 @@ impl Http1 {
     fn missed(&mut self, role: Role, answered: bool, at: Timestamp, out: &mut Output<'_>) {
         out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
         let since = self.exchanges.after_next_answer();
-        self.half_mut(role).expected = Expected::Adrift { since, chunk_end: None };
+        let half = self.half_mut(role);
+        half.drift();
+        half.since = since;
         if role == Role::Requests {
             self.unobserved(answered, at, out);
         }
@@ -489,7 +490,7 @@ impl Http1 {
 
     /// Tells a head of which the end is not known.
     fn tell_part(&mut self, role: Role, draft: &Draft, asked: u64, out: &mut Output<'_>) {
-        self.half_mut(role).expected = Expected::Adrift { since: asked, chunk_end: None };
+        self.half_mut(role).drift();
         if let Some(start) = draft.start() {
             self.tell(role, draft.at, &start, &draft.headers(false), None, asked, out);
         }
@@ -524,9 +525,8 @@ impl Http1 {
                 let head = RequestHead { method, path: &path, headers, complete: framing.is_some() };
                 let (from, exchange) = (self.client, Some(number));
                 (out.tell)(Message { at, from, exchange, protocol, body: MessageBody::Request(head) });
-                let asked = self.exchanges.asked();
                 if let Some(framing) = framing {
-                    self.expect_body(role, framing.of_request(), asked);
+                    self.expect_body(role, framing.of_request());
                 }
             }
             StartLine::Status { status, .. } => {
@@ -557,6 +557,7 @@ impl Http1 {
             asked = self.exchanges.asked();
         }
         let standing = self.responses.standing;
+        self.responses.since = asked;
         let answered = self.exchanges.answer(asked, standing, &mut out.anomalies.unpaired);
         let upgraded = status == 101 || (answered.kind == Asked::Connect && (200..300).contains(&status));
         let head = ResponseHead { status, headers, complete: framing.is_some(), upgraded };
@@ -572,17 +573,17 @@ impl Http1 {
         }
         let Some(framing) = framing else { return };
         let body = framing.of_response(status, answered.kind == Asked::Head);
-        self.expect_body(Role::Responses, body, asked);
+        self.expect_body(Role::Responses, body);
         self.responses.bodiless_perhaps = answered.kind == Asked::Unseen && body != Body::Sized(0);
     }
 
-    fn expect_body(&mut self, role: Role, body: Body, asked: u64) {
+    fn expect_body(&mut self, role: Role, body: Body) {
         let half = self.half_mut(role);
         match body {
             Body::Sized(length) => half.expect_sized(length),
             Body::Chunked => half.expected = Expected::Chunked(Chunks::new()),
             Body::UntilClose => half.expected = Expected::UntilClose,
-            Body::Unclear => half.expected = Expected::Adrift { since: asked, chunk_end: None },
+            Body::Unclear => half.drift(),
         }
     }
 }
