@@ -5,10 +5,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use std::time::Duration;
+
 use observer_core::connection::Flow;
 
 use super::naming::NamedBy;
 use super::sock_diag::{TcpSocket, address};
+use super::survey::survey;
 use super::*;
 
 /// A process that ends with the test.
@@ -470,4 +473,97 @@ fn listening_on_a_unix_socket_is_told() {
     let found = attribution.workloads().find(|workload| workload.listens.contains(&local)).unwrap();
     assert!(found.processes.contains_key(&std::process::id()));
     assert!(found.hidden.contains(path.to_str().unwrap()), "{:?}", found.hidden);
+}
+
+#[test]
+fn workers_with_a_listener_each_for_one_address_are_one_workload() {
+    let script = "
+import socket, sys
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+s.bind(('127.0.0.1', int(sys.argv[1])))
+s.listen()
+print(s.getsockname()[1], flush=True)
+sys.stdin.read()
+";
+    let start = |port: u16| Program::start(Command::new("/usr/bin/python3").args(["-c", script, &port.to_string()]));
+    let mut first = start(0);
+    let port = first.port();
+    let mut second = start(port);
+    second.port();
+    let mut surveyed = attribution();
+    surveyed.settle();
+    let mut told = attribution();
+    let listening: Vec<TcpSocket> = sockets()
+        .into_iter()
+        .map(|(_, socket)| socket)
+        .filter(|socket| socket.listens && socket.local.port == port)
+        .collect();
+    for (socket, pid) in listening.iter().zip([first.pid(), second.pid()]) {
+        told.event(&SocketEvent::Binds { socket: socket.socket.unwrap(), pid, cgroup: 0, to: socket.local });
+    }
+    for mut attribution in [surveyed, told] {
+        let ends = [first.pid(), second.pid()].map(|pid| connects(&mut attribution, u64::from(pid), pid));
+        assert_eq!(attribution.owner(&ends[0]), attribution.owner(&ends[1]));
+    }
+}
+
+#[test]
+fn without_the_right_to_enter_namespaces_their_listeners_are_found_all_the_same() {
+    let script = "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); \
+                  sys.stdin.read()";
+    let mut inside = Program::start(Command::new("unshare").args([
+        "--net",
+        "sh",
+        "-c",
+        "ip link set lo up && exec /usr/bin/python3 -c \"$0\"",
+        script,
+    ]));
+    let port = inside.port();
+    let found = std::thread::spawn(|| {
+        let mut sets = rustix::thread::capabilities(None).unwrap();
+        sets.effective.remove(rustix::thread::CapabilitySet::SYS_ADMIN);
+        rustix::thread::set_capabilities(None, sets).unwrap();
+        survey(&Places::of_this_host(), &FxHashMap::default())
+    });
+    let found = found.join().unwrap();
+    assert!(found.refused.namespaces > 0);
+    let network = Places::of_this_host().network(inside.pid());
+    let own = Places::of_this_host().own_network();
+    let listener = found.namespaces[&network].sockets.iter().find(|socket| socket.local.port == port).unwrap();
+    assert_eq!((listener.socket, listener.listens), (None, true));
+    assert_eq!(found.holders[&listener.inode], [inside.pid()]);
+    assert!(found.namespaces[&own].sockets.iter().all(|socket| socket.socket.is_some()));
+}
+
+#[test]
+fn events_that_come_faster_than_processes_can_be_read_are_answered_later() {
+    let mut server = Program::python(SERVER, &[("OTEL_SERVICE_NAME", "patient")]);
+    server.port();
+    let mut attribution = attribution();
+    // Pids that nobody has use up what may be read in a row.
+    for number in 0..1000 {
+        connects(&mut attribution, number, u32::MAX);
+    }
+    let end = connects(&mut attribution, 1000, server.pid());
+    assert_eq!(attribution.owner(&end), Owner::Pending);
+    assert!(attribution.refresh(Instant::now() + Duration::from_secs(1)));
+    assert_eq!(service(&mut attribution, end), "patient");
+}
+
+#[test]
+fn everything_is_forgotten_once_it_is_gone() {
+    let mut server = Program::python(SERVER, &[("OTEL_SERVICE_NAME", "brief")]);
+    let port = server.port();
+    let mut attribution = attribution();
+    attribution.settle();
+    let local = address([127, 0, 0, 1].into(), port);
+    let id = attribution.workloads().find(|workload| workload.listens.contains(&local)).unwrap().id;
+    drop(server);
+    let mut now = Instant::now();
+    while attribution.workload(id).is_some() {
+        now += Duration::from_secs(1);
+        attribution.refresh(now);
+    }
+    assert_eq!(attribution.peer(None, local, true, None), Peer::Address(format!("127.0.0.1:{port}")));
 }

@@ -6,6 +6,7 @@
 //! which only hint. The hot path is [`Attribution::owner`], a look-up in a table. Everything that reads `/proc` is bounded
 //! by time or runs on a thread of its own.
 
+pub mod addresses;
 pub mod boundary;
 mod container_names;
 pub mod environment;
@@ -22,11 +23,11 @@ mod sock_diag;
 mod sockets;
 mod survey;
 mod tables;
+mod turns;
 pub mod workloads;
 
 use std::path::PathBuf;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use observer_core::connection::Address;
 use observer_core::ids::{SocketId, WorkloadId};
@@ -40,7 +41,7 @@ use process::Places;
 use processes::{Found, Processes};
 use sockets::{Clue, Sockets, State};
 pub use survey::Refused;
-use survey::{Survey, survey};
+use turns::Turns;
 use workloads::{KubernetesName, Workload, Workloads};
 
 /// Connections known by their addresses alone.
@@ -49,18 +50,6 @@ pub const CONNECTIONS_MAX: usize = 65_536;
 const WANTED_MAX: usize = 4096;
 /// `bind()` calls put off because too many processes were read just before.
 const LATE_MAX: usize = 4096;
-/// Surveys that may fail to find a connection by its addresses.
-const TRIES_MAX: u8 = 3;
-/// The shortest time between two attempts at what is waiting.
-const ATTEMPT_INTERVAL: Duration = Duration::from_millis(100);
-/// How often processes are asked whether they still run.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The shortest time between two surveys, and the longest while surveys tell nothing new.
-const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
-const SURVEY_INTERVAL_MAX: Duration = Duration::from_secs(10);
-/// A survey may take at most this part of the time: one in twenty.
-const SURVEY_PAUSE: u32 = 20;
-
 /// The local and the remote address of an end.
 type Connection = (Address, Address);
 
@@ -122,14 +111,6 @@ pub struct TableCount {
     pub evicted: u64,
 }
 
-#[derive(Debug)]
-struct RunningSurvey {
-    thread: JoinHandle<Survey>,
-    since: Instant,
-    /// The sockets and connections that it may find: later ones came too late for it.
-    sockets: Vec<SocketId>,
-}
-
 /// Who owns which socket of this host.
 #[derive(Debug)]
 pub struct Attribution {
@@ -143,14 +124,7 @@ pub struct Attribution {
     wanted: FxHashMap<Connection, u8>,
     late: Vec<SocketEvent>,
     dropped: u64,
-    running: Option<RunningSurvey>,
-    survey_wanted: bool,
-    survey_after: Instant,
-    survey_interval: Duration,
-    surveys: u64,
-    refused: Refused,
-    attempted: Instant,
-    checked: Instant,
+    turns: Turns,
 }
 
 impl Attribution {
@@ -169,14 +143,7 @@ impl Attribution {
             wanted: FxHashMap::default(),
             late: Vec::new(),
             dropped: 0,
-            running: None,
-            survey_wanted: true,
-            survey_after: now,
-            survey_interval: SURVEY_INTERVAL,
-            surveys: 0,
-            refused: Refused::default(),
-            attempted: now,
-            checked: now,
+            turns: Turns::new(now),
         }
     }
 
@@ -242,44 +209,6 @@ impl Attribution {
             State::Waits(_) => Owner::Pending,
             State::Unknown => Owner::Unknown,
         }
-    }
-
-    /// Does some of the work that is waiting: at most some 100 µs each call on this thread; surveys run on their own.
-    /// Call it often (every 50 to 200 ms). Returns whether answers may have changed.
-    pub fn refresh(&mut self, now: Instant) -> bool {
-        self.processes.tick(now);
-        let mut changed = false;
-        if self.running.as_ref().is_some_and(|running| running.thread.is_finished()) {
-            changed |= self.finish_survey(now);
-        }
-        let waits = self.sockets.waiting() > 0 || !self.late.is_empty();
-        if waits && now.saturating_duration_since(self.attempted) >= ATTEMPT_INTERVAL {
-            self.attempted = now;
-            changed |= self.attempt();
-        }
-        if now.saturating_duration_since(self.checked) >= CHECK_INTERVAL {
-            self.checked = now;
-            self.processes.check_some(&mut self.workloads);
-            self.forget(now);
-        }
-        let wanted = self.survey_wanted || self.sockets.waiting() > 0 || !self.wanted.is_empty();
-        if wanted && self.running.is_none() && now >= self.survey_after {
-            self.start_survey(now);
-        }
-        changed
-    }
-
-    /// Surveys the host now and waits for the result: at the start, and where there is nothing else to do.
-    pub fn settle(&mut self) {
-        let now = Instant::now();
-        self.processes.tick(now);
-        self.attempt();
-        if self.running.is_some() {
-            self.finish_survey(now);
-        }
-        self.start_survey(now);
-        self.finish_survey(Instant::now());
-        self.attempt();
     }
 
     /// What is known of a workload; `None` once it was forgotten, a minute after its last process ended.
@@ -350,12 +279,12 @@ impl Attribution {
 
     /// What the last survey was not allowed to read, or left out.
     pub fn refused(&self) -> Refused {
-        self.refused
+        self.turns.refused
     }
 
     /// How many surveys have been made.
     pub fn surveys(&self) -> u64 {
-        self.surveys
+        self.turns.surveys
     }
 
     fn state_by_process(&mut self, clue: Clue) -> State {
@@ -390,11 +319,11 @@ impl Attribution {
             return Owner::Workload(self.workloads.current(workload));
         }
         // Before the first survey nothing is known of this host's addresses.
-        if self.surveys > 0 && !self.is_local(connection.0) {
+        if self.turns.surveys > 0 && !self.is_local(connection.0) {
             return Owner::Unknown;
         }
         if let Some(&tries) = self.wanted.get(&connection) {
-            return if tries < TRIES_MAX { Owner::Pending } else { Owner::Unknown };
+            return if tries < turns::TRIES_MAX { Owner::Pending } else { Owner::Unknown };
         }
         if self.wanted.len() >= WANTED_MAX {
             self.dropped += 1;
@@ -435,77 +364,6 @@ impl Attribution {
         self.listeners.insert(Listener { local, network, socket: Some(socket), cgroup, workload });
         self.workloads.listen(workload, local, self.processes.addresses(pid));
         self.sockets.set(socket, State::Owned(workload));
-        true
-    }
-
-    /// Tries once more what is waiting, with what is known by now.
-    fn attempt(&mut self) -> bool {
-        for event in std::mem::take(&mut self.late) {
-            self.event(&event);
-        }
-        let mut changed = false;
-        for (socket, clue) in self.sockets.unresolved() {
-            let by_process = if clue.pid == 0 { State::Waits(clue) } else { self.state_by_process(clue) };
-            let state = match by_process {
-                State::Waits(Clue { pid: 0, .. }) => self.guess(Clue { pid: 0, ..clue }).unwrap_or(by_process),
-                state => state,
-            };
-            self.sockets.set(socket, state);
-            changed |= matches!(state, State::Owned(_));
-        }
-        changed
-    }
-
-    fn forget(&mut self, now: Instant) {
-        if !self.workloads.forget(now).is_empty() {
-            let workloads = &self.workloads;
-            self.listeners.retain(|listener| workloads.get(listener.workload).is_some());
-        }
-    }
-
-    fn start_survey(&mut self, now: Instant) {
-        self.survey_wanted = false;
-        let places = self.processes.places.clone();
-        let known = self.processes.incarnations();
-        let sockets = self.sockets.unresolved().into_iter().map(|(socket, ..)| socket).collect();
-        // The thread moves between network namespaces, so it must be one that ends.
-        let thread = std::thread::Builder::new().name(String::from("survey")).spawn(move || survey(&places, &known));
-        match thread {
-            Ok(thread) => self.running = Some(RunningSurvey { thread, since: now, sockets }),
-            Err(error) => {
-                tracing::warn!(%error, "no thread for a survey of this host's sockets; trying again");
-                self.survey_wanted = true;
-                self.survey_after = now + SURVEY_INTERVAL_MAX;
-            }
-        }
-    }
-
-    /// Waits for the survey and takes over what it found.
-    fn finish_survey(&mut self, now: Instant) -> bool {
-        let Some(running) = self.running.take() else { return false };
-        let Ok(found) = running.thread.join() else {
-            tracing::error!("the survey of this host's sockets failed");
-            self.survey_after = now + SURVEY_INTERVAL_MAX;
-            return false;
-        };
-        self.surveys += 1;
-        self.refused = found.refused;
-        let told = self.apply(found, running.since);
-        for socket in running.sockets {
-            self.sockets.not_found(socket);
-        }
-        let by_connection = &self.by_connection;
-        let before = self.wanted.len();
-        self.wanted.retain(|connection, tries| {
-            *tries = tries.saturating_add(1);
-            // Those that were given up stay a while as an answer.
-            !by_connection.contains_key(connection) && *tries <= TRIES_MAX * 2
-        });
-        let useful = told > 0 || self.wanted.len() < before || self.surveys == 1;
-        self.survey_interval =
-            if useful { SURVEY_INTERVAL } else { (self.survey_interval * 2).min(SURVEY_INTERVAL_MAX) };
-        let took = now.saturating_duration_since(running.since);
-        self.survey_after = now + self.survey_interval.max(took.saturating_mul(SURVEY_PAUSE).min(SURVEY_INTERVAL_MAX));
         true
     }
 }

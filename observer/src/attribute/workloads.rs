@@ -150,7 +150,7 @@ impl Workloads {
             return None;
         }
         let id = WorkloadId(self.next);
-        self.next = self.next.wrapping_add(1) & !super::peers::ADDRESS_WORKLOADS;
+        self.next = self.next.wrapping_add(1) & !super::addresses::ADDRESS_WORKLOADS;
         let container = match &boundary {
             Some(Boundary::Container { id, .. }) => container_name(&self.host_root, id).map(String::into_boxed_str),
             _ => None,
