@@ -143,7 +143,8 @@ fn without_privileges(arguments: &[&str]) -> Output {
     let place = tempfile::tempdir().unwrap();
     let program = place.path().join("observer");
     // The build directory may be closed to other users.
-    fs::copy(env!("CARGO_BIN_EXE_observer"), &program).unwrap();
+    // A process of its own copies it: a file that this one has open for writing may be held by a fork of another test.
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_observer")).arg(&program).status().unwrap().success());
     for path in [place.path(), &program] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }

@@ -22,14 +22,14 @@ fn the_agent_is_alive_once_it_works_and_ready_once_it_has_a_report() {
     let listener = http::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let address = listener.local_addr().unwrap();
     let shared = Shared::default();
-    let served = shared.clone();
+    let view = shared.clone();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let stop = async {
             let _ = stopped.await;
         };
-        runtime.block_on(http::serve(listener, served, stop)).unwrap();
+        runtime.block_on(http::serve(listener, view, stop)).unwrap();
     });
 
     assert_eq!(get(address, "/healthz").0, 503);

@@ -59,26 +59,19 @@ pub struct Config {
     pub notices: Vec<String>,
 }
 
-/// A name for endpoints that cannot name themselves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A name for endpoints that cannot name themselves. Every condition that is set must hold; at least one is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceRule {
     /// The name.
     pub name: String,
-    /// The endpoints it is for.
-    pub matches: ServiceMatch,
-}
-
-/// Which endpoints a [`ServiceRule`] names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ServiceMatch {
-    /// Those that serve this port.
-    Port(u16),
-    /// Those of processes that run this file.
-    Executable(PathBuf),
-    /// Those in this cgroup or below it (path under the cgroup v2 mount).
-    Cgroup(String),
-    /// Those that serve at an address of this network.
-    Address(IpNet),
+    /// A port that the endpoint serves.
+    pub port: Option<u16>,
+    /// The path of the executable, or without a slash its last part.
+    pub executable: Option<String>,
+    /// A path under the cgroup v2 mount; what lies below it matches, too.
+    pub cgroup: Option<String>,
+    /// An address, or a network.
+    pub address: Option<IpNet>,
 }
 
 /// A peer that is external.

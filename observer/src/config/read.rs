@@ -9,8 +9,7 @@ use regex::Regex;
 use super::values::{self, Pattern};
 use super::yaml::{Field, Section};
 use super::{
-    Audit, Capture, Config, ConfigError, Declared, DeclaredFile, External, Requirement, ServiceMatch, ServiceRule,
-    SourceName,
+    Audit, Capture, Config, ConfigError, Declared, DeclaredFile, External, Requirement, ServiceRule, SourceName,
 };
 
 const KEYS: &[&str] = &[
@@ -96,27 +95,29 @@ fn each<T>(section: &Section<'_>, key: &'static str, read: fn(&Field<'_>) -> Rea
 
 fn service(field: &Field<'_>) -> Read<ServiceRule> {
     let section = field.section(&["name", "port", "executable", "cgroup", "address"])?;
-    let name = section.require("name")?.text()?.to_owned();
-    let (key, value) = section.one_of(&["port", "executable", "cgroup", "address"])?;
-    let matches = match key {
-        "port" => ServiceMatch::Port(port(&value)?),
-        "executable" => ServiceMatch::Executable(PathBuf::from(absolute(&value)?)),
-        "cgroup" => ServiceMatch::Cgroup(absolute(&value)?.trim_end_matches('/').to_owned()),
-        _ => ServiceMatch::Address(value.read(values::network)?),
+    let rule = ServiceRule {
+        name: section.require("name")?.text()?.to_owned(),
+        port: section.get("port").map(|field| port(&field)).transpose()?,
+        executable: section.get("executable").map(|field| field.text().map(str::to_owned)).transpose()?,
+        cgroup: section.get("cgroup").map(|field| cgroup(&field)).transpose()?,
+        address: section.get("address").map(|field| field.read(values::network)).transpose()?,
     };
-    Ok(ServiceRule { name, matches })
+    if rule == (ServiceRule { name: rule.name.clone(), ..ServiceRule::default() }) {
+        return Err(field.wrong("matches nothing; give port, executable, cgroup or address"));
+    }
+    Ok(rule)
 }
 
 fn port(field: &Field<'_>) -> Read<u16> {
     field.count(1, 65_535).map(|port| u16::try_from(port).unwrap_or(u16::MAX))
 }
 
-fn absolute<'n>(field: &Field<'n>) -> Read<&'n str> {
+fn cgroup(field: &Field<'_>) -> Read<String> {
     let text = field.text()?;
     if text.starts_with('/') {
-        Ok(text)
+        Ok(text.trim_end_matches('/').to_owned())
     } else {
-        Err(field.wrong(format!("\"{text}\" must be a path from the root, for example /{text}")))
+        Err(field.wrong(format!("\"{text}\" must begin with /, for example /system.slice/{text}")))
     }
 }
 

@@ -59,7 +59,8 @@ fn every_key_of_the_documentation_is_read() {
     let config = good(EVERYTHING);
     assert_eq!(config.environment.as_deref(), Some("prod"));
     assert_eq!(config.services.len(), 4);
-    assert_eq!(config.services[3].matches, ServiceMatch::Address("10.0.3.7/32".parse().unwrap()));
+    assert_eq!(config.services[3].address, Some("10.0.3.7/32".parse().unwrap()));
+    assert_eq!(config.services[2].cgroup.as_deref(), Some("/system.slice/search.service"));
     let tenant: Vec<String> = config.tenant.iter().map(|source| format!("{source:?}")).collect();
     assert_eq!(tenant[0], r#"Header("x-tenant-id")"#);
     assert_eq!(tenant.len(), 7);
@@ -203,23 +204,19 @@ fn a_value_out_of_range_is_named_with_the_range() {
 }
 
 #[test]
-fn a_service_rule_has_a_name_and_one_mark() {
+fn a_service_rule_has_a_name_and_a_mark() {
     wrong(
         "services:\n  - {port: 80}\n",
         &expect!["observer.yaml:2: services[0]: name is missing; every entry needs it"],
     );
     wrong(
         "services:\n  - {name: a}\n",
-        &expect!["observer.yaml:2: services[0]: needs one of port, executable, cgroup, address"],
+        &expect!["observer.yaml:2: services[0]: matches nothing; give port, executable, cgroup or address"],
     );
     wrong(
-        "services:\n  - {name: a, port: 80, cgroup: /x}\n",
-        &expect!["observer.yaml:2: services[0].cgroup: port and cgroup exclude each other; make two entries"],
-    );
-    wrong(
-        "services: [{name: a, executable: ledgerd}]",
+        "services: [{name: a, cgroup: app.service}]",
         &expect![[
-            r#"observer.yaml:1: services[0].executable: "ledgerd" must be a path from the root, for example /ledgerd"#
+            r#"observer.yaml:1: services[0].cgroup: "app.service" must begin with /, for example /system.slice/app.service"#
         ]],
     );
     wrong(
@@ -228,6 +225,7 @@ fn a_service_rule_has_a_name_and_one_mark() {
             r#"observer.yaml:1: services[0].address: "10.0.3" is no address; write for example 10.0.3.7 or 10.0.3.0/24"#
         ]],
     );
+    assert_eq!(good("services: [{name: a, port: 80, cgroup: /x/}]").services[0].cgroup.as_deref(), Some("/x"));
 }
 
 #[test]

@@ -20,7 +20,7 @@ impl Host {
 
     /// A host whose files are below `root`.
     #[cfg(test)]
-    pub(super) fn pictured(root: PathBuf, release: &str) -> Self {
+    pub(in crate::commands) fn pictured(root: PathBuf, release: &str) -> Self {
         Self { root, release: release.to_owned(), live: false }
     }
 
@@ -41,7 +41,7 @@ impl Host {
     }
 
     /// A path on this host, given without its leading slash.
-    pub(super) fn path(&self, path: &str) -> PathBuf {
+    pub(in crate::commands) fn path(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
 
@@ -58,7 +58,7 @@ impl Host {
     }
 
     /// Where cgroup v2 is mounted: on hybrid hosts it is not /sys/fs/cgroup itself.
-    pub(super) fn cgroup2_mount(&self) -> Option<String> {
+    pub(in crate::commands) fn cgroup2_mount(&self) -> Option<String> {
         self.mounts("cgroup2").into_iter().next()
     }
 

@@ -23,7 +23,7 @@ pub(super) struct Reason {
 }
 
 impl Reason {
-    fn new(why: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(super) fn new(why: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { why: why.into(), remedy: remedy.into() }
     }
 }
