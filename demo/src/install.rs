@@ -42,30 +42,33 @@ pub fn runtimes() -> Result<Runtimes> {
     Ok(Runtimes { python: python_environment()?, node_modules: node_modules()? })
 }
 
-/// Installs Debian packages. With an empty list it does nothing.
+/// Installs Debian packages, by sudo where this process is not root. With an empty list it does nothing.
 ///
 /// # Errors
-/// Not root, no apt, no network, or no such package.
+/// Neither root nor sudo, no apt, no network, or no such package.
 pub fn apt(packages: &[&str]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    if !rustix::process::geteuid().is_root() {
-        bail!("missing Debian packages: {0}. Install them with: sudo apt-get install {0}", packages.join(" "));
+    let names = packages.join(" ");
+    let root = rustix::process::geteuid().is_root();
+    if !root && !has_program("sudo") {
+        bail!("missing Debian packages; as root: apt-get install {names}");
     }
-    let install = || {
-        let mut command = Command::new("apt-get");
-        command.args(["install", "--yes", "--no-install-recommends"]).args(packages);
-        command.env("DEBIAN_FRONTEND", "noninteractive");
+    let apt_get = |arguments: &[&str]| {
+        let mut command = Command::new(if root { "env" } else { "sudo" });
+        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]).args(arguments);
         command
     };
-    let what = format!("apt-get install {}", packages.join(" "));
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(packages);
+    let what = format!("apt-get install {names}");
     // A machine that never fetched its package lists knows no package; one update mends that.
-    if step(&what, &mut install()).is_ok() {
+    if step(&what, &mut apt_get(&arguments)).is_ok() {
         return Ok(());
     }
-    step("apt-get update", Command::new("apt-get").args(["update", "--quiet"]))?;
-    step(&what, &mut install())
+    step("apt-get update", &mut apt_get(&["update", "--quiet"]))?;
+    step(&what, &mut apt_get(&arguments))
 }
 
 /// Whether a program of this name is on the path.

@@ -22,10 +22,16 @@ pub(crate) fn again(why: &str, arguments: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
-/// Gives what root wrote below `place` back to the user who asked by sudo, so that they can remove it.
+/// For root: gives what it wrote below `place` back to the user who asked by sudo, so that they can remove it.
 pub(crate) fn give_back(place: &Path) {
     if let (Ok(user), Ok(group)) = (std::env::var("SUDO_UID"), std::env::var("SUDO_GID")) {
         // A convenience: where it fails, the files stay root's.
         let _ = Command::new("chown").args(["-R", &format!("{user}:{group}")]).arg(place).status();
     }
+}
+
+/// For a user: the same from the other side, after something else ran by sudo.
+pub(crate) fn take_back(place: &Path) {
+    let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let _ = Command::new("sudo").args(["chown", "-R", &format!("{user}:{group}")]).arg(place).status();
 }

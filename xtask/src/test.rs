@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use testbed::install::{apt, has_program, runtimes};
-use testbed::{observer, workspace};
+use testbed::{observer, scratch, workspace};
 
 use crate::root;
 
@@ -51,6 +51,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         command.env(runner_variable()?, "sudo --preserve-env=PATH,OBSERVER_BINARY,CARGO");
     }
     let status = command.status().context("cannot run cargo")?;
+    if !root::is_root() {
+        root::take_back(&scratch());
+    }
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
