@@ -10,10 +10,11 @@ use observer_core::names::Names;
 use observer_core::propagation::Owner;
 use rustc_hash::FxHashMap;
 
-use crate::attribute::peers::{Addresses, Peer, written};
+use crate::attribute::addresses::Addresses;
+use crate::attribute::peers::{Peer, written};
 use crate::attribute::workloads::Workload;
 use crate::attribute::{Attribution, EndQuery, Options, Owner as Found};
-use crate::config::{Config, External, Only, ServiceMatch};
+use crate::config::{Config, External, Only};
 
 /// An end that is looked for is asked for again at most this often by a survey that the line waits for.
 const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -93,7 +94,8 @@ enum From {
 impl Parties {
     /// The workloads of this host. Reads what exists.
     pub(super) fn host(config: &Config) -> Self {
-        let options = Options { services: rules(config), external: externals(config), ..Options::of_this_host() };
+        let options =
+            Options { services: config.services.clone(), external: externals(config), ..Options::of_this_host() };
         let mut attribution = Attribution::new(options);
         attribution.settle();
         Self::new(From::Host(attribution), config)
@@ -101,7 +103,10 @@ impl Parties {
 
     /// The addresses of a capture file.
     pub(super) fn file(config: &Config) -> Self {
-        Self::new(From::File { addresses: Addresses::new(rules(config)), external: config.external.clone() }, config)
+        Self::new(
+            From::File { addresses: Addresses::new(config.services.clone()), external: config.external.clone() },
+            config,
+        )
     }
 
     fn new(from: From, config: &Config) -> Self {
@@ -118,9 +123,9 @@ impl Parties {
     /// Takes over a configuration that was read again.
     pub(super) fn reconfigure(&mut self, config: &Config) {
         match &mut self.from {
-            From::Host(attribution) => attribution.reconfigure(rules(config), externals(config)),
+            From::Host(attribution) => attribution.reconfigure(config.services.clone(), externals(config)),
             From::File { addresses, external } => {
-                *addresses = Addresses::new(rules(config));
+                *addresses = Addresses::new(config.services.clone());
                 external.clone_from(&config.external);
             }
         }
@@ -271,21 +276,6 @@ fn wanted(only: &Only, workload: &Workload, ports: [u16; 2]) -> bool {
             .cgroup
             .as_deref()
             .is_none_or(|root| workload.processes.values().any(|process| under(&process.cgroup_path, root)))
-}
-
-/// `services:` as attribution takes them.
-fn rules(config: &Config) -> Vec<crate::attribute::naming::ServiceRule> {
-    let rule = |service: &crate::config::ServiceRule| {
-        let mut rule = crate::attribute::naming::ServiceRule { name: service.name.clone(), ..Default::default() };
-        match &service.matches {
-            ServiceMatch::Port(port) => rule.port = Some(*port),
-            ServiceMatch::Executable(path) => rule.executable = Some(path.display().to_string()),
-            ServiceMatch::Cgroup(path) => rule.cgroup = Some(path.clone()),
-            ServiceMatch::Address(network) => rule.address = Some(*network),
-        }
-        rule
-    };
-    config.services.iter().map(rule).collect()
 }
 
 /// `external:` as attribution takes it.
