@@ -290,7 +290,7 @@ impl Attribution {
     fn state_by_process(&mut self, clue: Clue) -> State {
         match self.processes.workload(clue.pid, &mut self.workloads) {
             Found::Workload(workload) => State::Owned(workload),
-            Found::Later => State::Waits(clue),
+            Found::Later => self.state_by_cgroup(clue.cgroup).unwrap_or(State::Waits(clue)),
             Found::Gone => self.state_by_cgroup(clue.cgroup).unwrap_or(State::Waits(Clue { pid: 0, ..clue })),
         }
     }

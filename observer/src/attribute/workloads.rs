@@ -13,7 +13,7 @@ use observer_core::ids::WorkloadId;
 use rustc_hash::FxHashMap;
 
 use super::boundary::Boundary;
-use super::container_names::container_name;
+use super::container_names::{ContainerName, container_name};
 use super::naming::{Clues, NamedBy, ServiceRule, service_name};
 use super::process::ProcessFacts;
 
@@ -43,10 +43,10 @@ pub struct Workload {
     pub listens: BTreeSet<Address>,
     /// Paths of Unix stream sockets on which it listens: requests that reach it there are not seen.
     pub hidden: BTreeSet<Box<str>>,
-    /// The Kubernetes namespace, where labels were given.
+    /// The Kubernetes namespace, where labels or the container's runtime tell it.
     pub namespace: Option<Box<str>>,
     named_from: Option<u32>,
-    container: Option<Box<str>>,
+    container: Option<ContainerName>,
     gone: Option<Instant>,
 }
 
@@ -152,7 +152,7 @@ impl Workloads {
         let id = WorkloadId(self.next);
         self.next = self.next.wrapping_add(1) & !super::addresses::ADDRESS_WORKLOADS;
         let container = match &boundary {
-            Some(Boundary::Container { id, .. }) => container_name(&self.host_root, id).map(String::into_boxed_str),
+            Some(Boundary::Container { id, .. }) => container_name(&self.host_root, id),
             _ => None,
         };
         self.table.insert(
@@ -327,7 +327,7 @@ impl Workloads {
                 process: None,
                 boundary: workload.boundary.as_ref(),
                 kubernetes: label.map(|label| &*label.service),
-                container: workload.container.as_deref(),
+                container: workload.container.as_ref().map(|container| &*container.name),
                 listens: &workload.listens,
                 addresses: if own { &[] } else { addresses },
             };
@@ -342,6 +342,7 @@ impl Workloads {
             .min_by_key(|(by, ..)| *by)
             .or_else(|| clues(None).map(|(by, name)| (by, name, None)));
         let namespace = label.map(|label| label.namespace.clone());
+        let namespace = namespace.or_else(|| workload.container.as_ref()?.namespace.clone());
         if let (Some((by, name, from)), Some(workload)) = (named, self.table.get_mut(&id)) {
             workload.named_by = by;
             workload.named_from = from;
