@@ -272,7 +272,10 @@ impl Processes {
         let mut ended: Vec<u32> = self
             .known
             .iter()
-            .filter(|(pid, known)| known.checked < since && alive.get(pid) != Some(&known.facts.incarnation))
+            .filter(|(pid, known)| {
+                let running = alive.get(pid).map(|incarnation| incarnation.started);
+                known.checked < since && running != Some(known.facts.incarnation.started)
+            })
             .map(|(&pid, _)| pid)
             .collect();
         ended.sort_unstable();
