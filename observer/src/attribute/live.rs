@@ -455,8 +455,10 @@ fn a_rule_names_a_service_by_the_port_that_it_comes_to_listen_on() {
     let end = connects(&mut attribution, 1, pid);
     let before = service(&mut attribution, end);
     assert_ne!(before, "by-port");
+    attribution.refresh(Instant::now());
     attribution.event(&SocketEvent::Binds { socket: cookie(&listener), pid, cgroup: 0, to: local });
     assert_eq!(service(&mut attribution, end), "by-port");
+    assert!(attribution.refresh(Instant::now()), "an answer has changed");
     attribution.reconfigure(Vec::new(), Vec::new());
     assert_eq!(service(&mut attribution, end), before);
 }
@@ -566,4 +568,20 @@ fn everything_is_forgotten_once_it_is_gone() {
         attribution.refresh(now);
     }
     assert_eq!(attribution.peer(None, local, true, None), Peer::Address(format!("127.0.0.1:{port}")));
+}
+
+#[test]
+fn a_connection_by_address_that_nobody_has_is_given_up_and_looked_for_no_more() {
+    let mut attribution = attribution();
+    let local = parsed("127.0.0.1:1".parse().unwrap());
+    let end = EndQuery { socket: None, cgroup: 0, local, remote: local };
+    while attribution.owner(&end) == Owner::Pending {
+        attribution.settle();
+    }
+    assert_eq!(attribution.owner(&end), Owner::Unknown);
+    let surveys = attribution.surveys();
+    attribution.settle();
+    assert_eq!(attribution.surveys(), surveys);
+    let elsewhere = EndQuery { local: parsed("192.0.2.1:80".parse().unwrap()), ..end };
+    assert_eq!(attribution.owner(&elsewhere), Owner::Unknown);
 }

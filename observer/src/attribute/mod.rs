@@ -226,7 +226,7 @@ impl Attribution {
         self.workloads.iter()
     }
 
-    /// Changes whenever the name of a workload does, or two become one.
+    /// Changes whenever the name of a workload does, a process joins one, or two become one.
     pub fn generation(&self) -> u64 {
         self.workloads.generation
     }
@@ -324,6 +324,9 @@ impl Attribution {
         }
         if let Some(&tries) = self.wanted.get(&connection) {
             return if tries < turns::TRIES_MAX { Owner::Pending } else { Owner::Unknown };
+        }
+        if self.wanted.len() >= WANTED_MAX {
+            self.wanted.retain(|_, tries| *tries < turns::TRIES_MAX);
         }
         if self.wanted.len() >= WANTED_MAX {
             self.dropped += 1;

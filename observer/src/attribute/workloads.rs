@@ -88,7 +88,7 @@ pub(super) struct Workloads {
     host_root: PathBuf,
     own_network: u64,
     next: u32,
-    /// Counts changes of names, so that others know when to look again.
+    /// Counts changes of names and of who belongs where, so that others know when to look again.
     pub(super) generation: u64,
     /// Workloads that were not made because the table is full.
     pub(super) refused: u64,
@@ -179,6 +179,7 @@ impl Workloads {
         let id = self.current(id);
         let Some(workload) = self.table.get_mut(&id) else { return };
         workload.gone = None;
+        self.generation += 1;
         let (pid, first) = (process.pid, workload.processes.is_empty());
         let replaced = workload.processes.insert(pid, process).is_some();
         if first || replaced || workload.named_from.is_none() || workload.named_by > NamedBy::ServiceName {
