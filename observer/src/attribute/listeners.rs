@@ -111,10 +111,15 @@ impl Listeners {
         current: impl Fn(WorkloadId) -> WorkloadId,
     ) -> Option<WorkloadId> {
         let listeners = self.by_port.get(&local.port)?;
+        let exact = |listener: &&Listener| listener.local.ip == local.ip;
+        let lives_in = |network: u64| networks.get(&network).is_none_or(|addresses| addresses.contains(&local.ip));
         let reached = |listener: &&Listener| {
-            let exact = listener.local.ip == local.ip;
-            let lives_there = networks.get(&listener.network).is_none_or(|addresses| addresses.contains(&local.ip));
-            exact || (listener.local.ip.is_unspecified() && (lives_there || local.ip.is_loopback()))
+            // In one namespace the exact address wins over the unspecified one.
+            let shadowed = || listeners.iter().any(|other| exact(&other) && other.network == listener.network);
+            exact(listener)
+                || (listener.local.ip.is_unspecified()
+                    && (lives_in(listener.network) || local.ip.is_loopback())
+                    && !shadowed())
         };
         let only = |narrow: &dyn Fn(&Listener) -> bool| {
             let mut found = listeners
@@ -127,7 +132,7 @@ impl Listeners {
         };
         match only(&|_| true) {
             (first, true) => first,
-            // The exact address wins over the unspecified one; between namespaces only the cgroup can tell.
+            // Between namespaces the cgroup tells, or an address that only one of them has.
             _ => match only(&|listener| cgroup != 0 && listener.cgroup == cgroup) {
                 (Some(first), true) => Some(first),
                 _ => match only(&|listener| listener.local.ip == local.ip && !local.ip.is_loopback()) {
@@ -161,6 +166,8 @@ mod tests {
             ("127.0.0.1:83", 2, 18, 1, 2),
             ("0.0.0.0:84", 1, 19, 101, 1),
             ("0.0.0.0:84", 1, 20, 101, 1),
+            ("127.0.0.1:86", 1, 21, 101, 1),
+            ("0.0.0.0:86", 1, 22, 101, 3),
         ];
         for (local, network, socket, cgroup, workload) in rows {
             listeners.insert(Listener {
@@ -193,6 +200,8 @@ mod tests {
             ("127.0.0.1:83", 1, None, "hybrid hosts: all have the same cgroup"),
             ("10.0.0.1:84", 0, Some(1), "workers with a listener each"),
             ("10.0.0.1:85", 0, None, "nobody"),
+            ("127.0.0.1:86", 0, Some(1), "the exact address wins on the loopback, too"),
+            ("10.0.0.1:86", 0, Some(3), "the unspecified address takes the rest"),
         ];
         for (local, cgroup, expected, why) in cases {
             let found = listeners.accepts(address(local), cgroup, &networks, |id| id);
@@ -203,11 +212,11 @@ mod tests {
     #[test]
     fn a_released_listener_accepts_nothing_and_is_not_counted() {
         let (mut listeners, networks) = table();
-        assert_eq!(listeners.len(), 10);
+        assert_eq!(listeners.len(), 12);
         listeners.remove(SocketId(11));
         listeners.remove(SocketId(11));
         assert_eq!(listeners.accepts(address("10.0.0.1:80"), 0, &networks, |id| id), None);
-        assert_eq!(listeners.len(), 9);
+        assert_eq!(listeners.len(), 11);
         listeners.retain(|listener| listener.workload == WorkloadId(2));
         assert_eq!((listeners.len(), listeners.iter().count(), listeners.ports.len()), (3, 3, 3));
     }

@@ -226,7 +226,7 @@ impl Attribution {
         self.workloads.iter()
     }
 
-    /// Changes whenever the name of a workload does, or two become one.
+    /// Changes whenever the name of a workload does, a process joins one, or two become one.
     pub fn generation(&self) -> u64 {
         self.workloads.generation
     }
@@ -290,7 +290,7 @@ impl Attribution {
     fn state_by_process(&mut self, clue: Clue) -> State {
         match self.processes.workload(clue.pid, &mut self.workloads) {
             Found::Workload(workload) => State::Owned(workload),
-            Found::Later => State::Waits(clue),
+            Found::Later => self.state_by_cgroup(clue.cgroup).unwrap_or(State::Waits(clue)),
             Found::Gone => self.state_by_cgroup(clue.cgroup).unwrap_or(State::Waits(Clue { pid: 0, ..clue })),
         }
     }
@@ -324,6 +324,9 @@ impl Attribution {
         }
         if let Some(&tries) = self.wanted.get(&connection) {
             return if tries < turns::TRIES_MAX { Owner::Pending } else { Owner::Unknown };
+        }
+        if self.wanted.len() >= WANTED_MAX {
+            self.wanted.retain(|_, tries| *tries < turns::TRIES_MAX);
         }
         if self.wanted.len() >= WANTED_MAX {
             self.dropped += 1;

@@ -20,10 +20,13 @@ pub enum External {
 impl External {
     /// Reads `203.0.113.0/24`, `203.0.113.7`, `*.partner.example`.
     pub fn parse(text: &str) -> Self {
-        text.parse::<IpNet>()
-            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-            .map_or_else(|_| Self::Host(text.to_ascii_lowercase().into()), Self::Network)
+        network(text).map_or_else(|| Self::Host(text.to_ascii_lowercase().into()), Self::Network)
     }
+}
+
+/// Reads an address or a network: `10.0.3.7`, `10.0.0.0/8`.
+pub fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// What the far end of a connection is.

@@ -98,9 +98,13 @@ pub(super) fn survey(places: &Places, known: &FxHashMap<u32, Incarnation>) -> Su
     for &pid in &pids {
         let Some(stat) = places.stat(pid) else { continue };
         found.alive.insert(pid, stat.incarnation);
-        let Some((inodes, past_bounds)) = socket_inodes(places, pid) else {
-            found.refused.processes += 1;
-            continue;
+        let (inodes, past_bounds) = match socket_inodes(places, pid) {
+            Ok(found) => found,
+            Err(error) => {
+                // Other errors: it has ended meanwhile.
+                found.refused.processes += u64::from(error.kind() == std::io::ErrorKind::PermissionDenied);
+                continue;
+            }
         };
         found.refused.past_bounds += past_bounds;
         let mut holds = false;
@@ -173,11 +177,11 @@ pub(super) fn local_addresses(places: &Places, pid: u32) -> Vec<IpAddr> {
     addresses
 }
 
-/// Inodes of the sockets that a process holds, and how many files were not looked at; `None` where that may not be read.
-pub(super) fn socket_inodes(places: &Places, pid: u32) -> Option<(Vec<u64>, u64)> {
+/// Inodes of the sockets that a process holds, and how many files were not looked at.
+pub(super) fn socket_inodes(places: &Places, pid: u32) -> std::io::Result<(Vec<u64>, u64)> {
     let mut inodes = Vec::new();
     let mut past_bounds = 0;
-    for (index, entry) in std::fs::read_dir(places.of_process(pid, "fd")).ok()?.enumerate() {
+    for (index, entry) in std::fs::read_dir(places.of_process(pid, "fd"))?.enumerate() {
         if index >= FILES_PER_PROCESS_MAX {
             past_bounds += 1;
             continue;
@@ -189,7 +193,7 @@ pub(super) fn socket_inodes(places: &Places, pid: u32) -> Option<(Vec<u64>, u64)
     }
     inodes.sort_unstable();
     inodes.dedup();
-    Some((inodes, past_bounds))
+    Ok((inodes, past_bounds))
 }
 
 #[cfg(test)]

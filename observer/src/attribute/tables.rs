@@ -113,6 +113,23 @@ mod tests {
         assert_eq!(local_ipv6(six), ["::1", "fe80::ff:fe00:1"].map(|text| text.parse::<IpAddr>().unwrap()));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_text_of_proc_makes_a_parser_panic(text in "(([0-9a-fA-F:|/ .-]{0,40}|/32 host LOCAL|\\PC{0,20})[\n :]){0,12}") {
+            tcp(&text);
+            local_ipv4(&text);
+            local_ipv6(&text);
+            unix_listeners(&text);
+            super::super::process::Stat::parse(&text);
+            super::super::boundary::placement(&text);
+            super::super::environment::Environment::parse(text.as_bytes()).resource_attribute("service.name");
+            let arguments: Vec<&str> = text.split(' ').collect();
+            for executable in ["python3", "node", "java", "x"] {
+                super::super::program::program_name(executable, &arguments);
+            }
+        }
+    }
+
     #[test]
     fn only_listening_unix_streams_are_told() {
         let text = "Num       RefCount Protocol Flags    Type St Inode Path\n\

@@ -40,6 +40,7 @@ pub(super) struct Turns {
     survey_interval: Duration,
     attempted: Instant,
     checked: Instant,
+    generation: u64,
     /// Surveys made.
     pub(super) surveys: u64,
     /// What the last one could not read.
@@ -55,6 +56,7 @@ impl Turns {
             survey_interval: SURVEY_INTERVAL,
             attempted: now,
             checked: now,
+            generation: 0,
             surveys: 0,
             refused: Refused::default(),
         }
@@ -80,14 +82,16 @@ impl Attribution {
             self.processes.check_some(&mut self.workloads);
             self.forget(now);
         }
-        let wanted = self.turns.survey_wanted || self.sockets.waiting() > 0 || !self.wanted.is_empty();
-        if wanted && self.turns.running.is_none() && now >= self.turns.survey_after {
+        if self.needs_survey() && self.turns.running.is_none() && now >= self.turns.survey_after {
             self.start_survey(now);
         }
-        changed
+        // What events told since the last call counts, too.
+        let generation = self.generation();
+        changed || std::mem::replace(&mut self.turns.generation, generation) != generation
     }
 
-    /// Surveys the host now and waits for the result: at the start, and where there is nothing else to do.
+    /// Looks for whoever is still looked for and waits for the result: at the start, and where an answer cannot wait. Does
+    /// nothing where nobody is looked for.
     pub fn settle(&mut self) {
         let now = Instant::now();
         self.processes.tick(now);
@@ -95,9 +99,15 @@ impl Attribution {
         if self.turns.running.is_some() {
             self.finish_survey(now);
         }
-        self.start_survey(now);
-        self.finish_survey(Instant::now());
-        self.attempt();
+        if self.needs_survey() {
+            self.start_survey(now);
+            self.finish_survey(Instant::now());
+            self.attempt();
+        }
+    }
+
+    fn needs_survey(&self) -> bool {
+        self.turns.survey_wanted || self.sockets.waiting() > 0 || self.wanted.values().any(|&tries| tries < TRIES_MAX)
     }
 
     /// Tries once more what is waiting, with what is known by now.
@@ -160,8 +170,8 @@ impl Attribution {
         let before = self.wanted.len();
         self.wanted.retain(|connection, tries| {
             *tries = tries.saturating_add(1);
-            // Those that were given up stay a while as an answer.
-            !by_connection.contains_key(connection) && *tries <= TRIES_MAX * 2
+            // Those that were given up stay, as an answer, until the table is full.
+            !by_connection.contains_key(connection)
         });
         let useful = told > 0 || self.wanted.len() < before || self.turns.surveys == 1;
         self.turns.survey_interval =

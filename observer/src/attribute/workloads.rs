@@ -13,7 +13,7 @@ use observer_core::ids::WorkloadId;
 use rustc_hash::FxHashMap;
 
 use super::boundary::Boundary;
-use super::container_names::container_name;
+use super::container_names::{ContainerName, container_name};
 use super::naming::{Clues, NamedBy, ServiceRule, service_name};
 use super::process::ProcessFacts;
 
@@ -43,10 +43,10 @@ pub struct Workload {
     pub listens: BTreeSet<Address>,
     /// Paths of Unix stream sockets on which it listens: requests that reach it there are not seen.
     pub hidden: BTreeSet<Box<str>>,
-    /// The Kubernetes namespace, where labels were given.
+    /// The Kubernetes namespace, where labels or the container's runtime tell it.
     pub namespace: Option<Box<str>>,
     named_from: Option<u32>,
-    container: Option<Box<str>>,
+    container: Option<ContainerName>,
     gone: Option<Instant>,
 }
 
@@ -88,7 +88,7 @@ pub(super) struct Workloads {
     host_root: PathBuf,
     own_network: u64,
     next: u32,
-    /// Counts changes of names, so that others know when to look again.
+    /// Counts changes of names and of who belongs where, so that others know when to look again.
     pub(super) generation: u64,
     /// Workloads that were not made because the table is full.
     pub(super) refused: u64,
@@ -152,7 +152,7 @@ impl Workloads {
         let id = WorkloadId(self.next);
         self.next = self.next.wrapping_add(1) & !super::addresses::ADDRESS_WORKLOADS;
         let container = match &boundary {
-            Some(Boundary::Container { id, .. }) => container_name(&self.host_root, id).map(String::into_boxed_str),
+            Some(Boundary::Container { id, .. }) => container_name(&self.host_root, id),
             _ => None,
         };
         self.table.insert(
@@ -179,6 +179,7 @@ impl Workloads {
         let id = self.current(id);
         let Some(workload) = self.table.get_mut(&id) else { return };
         workload.gone = None;
+        self.generation += 1;
         let (pid, first) = (process.pid, workload.processes.is_empty());
         let replaced = workload.processes.insert(pid, process).is_some();
         if first || replaced || workload.named_from.is_none() || workload.named_by > NamedBy::ServiceName {
@@ -327,7 +328,7 @@ impl Workloads {
                 process: None,
                 boundary: workload.boundary.as_ref(),
                 kubernetes: label.map(|label| &*label.service),
-                container: workload.container.as_deref(),
+                container: workload.container.as_ref().map(|container| &*container.name),
                 listens: &workload.listens,
                 addresses: if own { &[] } else { addresses },
             };
@@ -342,6 +343,7 @@ impl Workloads {
             .min_by_key(|(by, ..)| *by)
             .or_else(|| clues(None).map(|(by, name)| (by, name, None)));
         let namespace = label.map(|label| label.namespace.clone());
+        let namespace = namespace.or_else(|| workload.container.as_ref()?.namespace.clone());
         if let (Some((by, name, from)), Some(workload)) = (named, self.table.get_mut(&id)) {
             workload.named_by = by;
             workload.named_from = from;
