@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// A name as a terminal may show it: names come from the wire and may hold control characters.
-pub(super) fn safe(name: &str) -> Cow<'_, str> {
+pub(crate) fn safe(name: &str) -> Cow<'_, str> {
     // Besides controls: marks that turn the direction of the text around (Unicode bidi controls).
     let harmful = |letter: char| {
         letter.is_control()
