@@ -18,8 +18,8 @@ use super::{Event, Source, SourceCounters};
 use blocks::{Blocks, Tally};
 use frame::Link;
 
-/// Holds the blocks of a usual capture (frames of at most 64 KiB) and their neighbours; it grows where it must.
-const BUFFER_BYTES: usize = 1 << 18;
+/// Holds many frames of a usual capture; it grows for larger ones.
+const BUFFER_BYTES: usize = 1 << 16;
 /// The longest block that is read; a longer one is damage, not data.
 const BUFFER_BYTES_MAX: usize = 16 << 20;
 /// Frames of one `poll`: some milliseconds, so that whoever calls can stop.

@@ -79,7 +79,7 @@ impl Page {
         table.set_header(columns.iter().map(|(heading, _)| Cell::new(heading).add_attribute(Attribute::Bold)));
         for (index, (_, number)) in columns.iter().enumerate() {
             if let Some(column) = table.column_mut(index) {
-                column.set_padding((0, 2));
+                column.set_padding((0, if index + 1 < columns.len() { 2 } else { 0 }));
                 if *number {
                     column.set_cell_alignment(CellAlignment::Right);
                 }

@@ -44,11 +44,7 @@ impl Page {
             }
             row.push(Cell::new(line.ratio.map_or_else(|| "-".to_owned(), percent)));
             if wide {
-                row.push(Cell::new(format!(
-                    "{} – {}",
-                    percent(line.lower).trim_end_matches(" %"),
-                    percent(line.upper)
-                )));
+                row.push(Cell::new(format!("{}–{}", percent(line.lower).trim_end_matches('%'), percent(line.upper))));
             }
             row.push(Cell::new(line.declared.map_or_else(|| "-".to_owned(), percent)));
             if partial {
