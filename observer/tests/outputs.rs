@@ -1,4 +1,5 @@
 //! One report, and every output of it.
+#![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
 use std::fs;
 use std::io::Write as _;
