@@ -1,5 +1,6 @@
 //! The runtime sampling observer: what trace sampling really happens on this host.
 
+pub mod attribute;
 pub mod capture;
 pub mod cli;
 pub mod commands;

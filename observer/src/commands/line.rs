@@ -33,7 +33,7 @@ pub(super) fn observe(
         }
         let now = now();
         if now.since(ticked) >= TICK || now < ticked {
-            pipeline.tick(now);
+            pipeline.tick(now, &source.counters());
             ticked = now;
         }
         if !beside(pipeline, source, now) || !more {
@@ -55,14 +55,14 @@ pub(super) fn replay<S: Source>(
             if let Some(at) = time_of(&event) {
                 newest = newest.max(at);
                 if newest.since(*ticked.get_or_insert(newest)) >= TICK {
-                    pipeline.tick(newest);
+                    pipeline.tick(newest, &[]);
                     ticked = Some(newest);
                 }
             }
             pipeline.event(&event);
         })?;
         if !beside(pipeline, source) || !more {
-            pipeline.tick(newest);
+            pipeline.tick(newest, &[]);
             return Ok(newest);
         }
     }

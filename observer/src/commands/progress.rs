@@ -56,6 +56,6 @@ impl Meter {
 }
 
 fn found(progress: Progress) -> String {
-    let Progress { messages, services, tenants, findings } = progress;
-    format!("{messages} messages, {services} services, {tenants} tenants, {findings} findings")
+    let Progress { messages, services, tenants, breaks } = progress;
+    format!("{messages} messages, {services} services, {tenants} tenants, {breaks} breaks")
 }

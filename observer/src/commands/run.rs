@@ -89,8 +89,10 @@ impl Agent {
     fn beside(&mut self, pipeline: &mut Pipeline, source: &dyn Source, now: Timestamp) -> bool {
         self.shared.alive(now);
         if let Some(config) = self.told.new_config() {
-            pipeline.reconfigure(&config);
-            self.reconfigure(config);
+            match pipeline.reconfigure(&config) {
+                Ok(()) => self.reconfigure(config),
+                Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
+            }
         }
         if now.since(self.published) >= PUBLISH || now < self.published {
             self.published = now;

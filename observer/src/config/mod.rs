@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use observer_core::context::{Extractors, TenantSource, WeightSource};
 use observer_core::limits::Limits;
 
+pub use crate::attribute::naming::ServiceRule;
 pub use values::Pattern;
 pub(crate) use values::duration;
 
@@ -57,21 +58,6 @@ pub struct Config {
     pub only: Only,
     /// What is configured and not honoured by this version, one line each.
     pub notices: Vec<String>,
-}
-
-/// A name for endpoints that cannot name themselves. Every condition that is set must hold; at least one is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ServiceRule {
-    /// The name.
-    pub name: String,
-    /// A port that the endpoint serves.
-    pub port: Option<u16>,
-    /// The path of the executable, or without a slash its last part.
-    pub executable: Option<String>,
-    /// A path under the cgroup v2 mount; what lies below it matches, too.
-    pub cgroup: Option<String>,
-    /// An address, or a network.
-    pub address: Option<IpNet>,
 }
 
 /// A peer that is external.

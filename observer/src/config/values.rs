@@ -66,6 +66,11 @@ impl Pattern {
         Self { pieces: text.split('*').map(str::to_owned).collect() }
     }
 
+    /// As it is spelled in the configuration.
+    pub fn as_text(&self) -> String {
+        self.pieces.join("*")
+    }
+
     /// Whether all of `text` is what the pattern spells.
     pub fn matches(&self, text: &str) -> bool {
         let Some((first, rest)) = self.pieces.split_first() else { return text.is_empty() };

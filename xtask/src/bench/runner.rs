@@ -1,0 +1,193 @@
+//! The turns of a measurement and their order: a workload and the arms come in, figures go out.
+//!
+//! Every turn of an arm stands between two turns of nothing and is compared with their mean, so that a machine that gets
+//! slower or faster meanwhile spoils no ratio. The order of the arms changes from round to round. Cost is read in turns of its
+//! own, for reading it costs.
+
+use super::Options;
+use super::arms::{ArmName, Tool};
+use super::figures::{ArmFigures, Cost, Figures, FullLoad};
+use super::process;
+use super::programs::{self, Snapshot};
+use super::scene::{Scenario, Scene, Server, Workload};
+use super::statistics;
+use super::targets;
+use anyhow::{Context, Result};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Turns of each arm in which cost is read: in every other one the run time of its programs too, which slows them.
+const COST_TURNS: u32 = 4;
+
+/// Between two looks at the memory of the observer.
+const MEMORY_EVERY: Duration = Duration::from_millis(500);
+
+/// Measures one workload in one scenario.
+///
+/// # Errors
+///
+/// When the server, its client or an arm fails.
+pub(crate) fn measure(
+    workload: &dyn Workload,
+    scenario: Scenario,
+    options: &Options,
+    observer: &Path,
+) -> Result<Figures> {
+    let scene = Scene::prepare(scenario)?;
+    let server = workload.start(&scene)?;
+    let mut bench = Bench { scene: &scene, server, observer };
+    let arms: Vec<ArmName> = options.arms.iter().copied().filter(|arm| arm.can_watch(scenario)).collect();
+
+    let (nothing, throughputs) = bench.compare(&arms, options.pairs, options.seconds)?;
+    let mut figures = Vec::new();
+    for (index, arm) in arms.iter().enumerate() {
+        let pairs = throughputs.iter().filter(|turn| turn.arm == index);
+        let (turns, pairs): (Vec<f64>, Vec<(f64, f64)>) =
+            pairs.map(|turn| (turn.with, (turn.with, turn.without))).unzip();
+        let costs = (0..COST_TURNS)
+            .map(|turn| bench.cost(*arm, options.seconds, turn.is_multiple_of(2)).with_context(|| arm.to_string()))
+            .collect::<Result<_>>()?;
+        figures.push(ArmFigures { arm: *arm, turns, ratio: statistics::ratio(&pairs), costs });
+    }
+    let full_load = match options.full_load {
+        seconds if seconds > 0 && arms.contains(&ArmName::Observer) => Some(bench.full_load(seconds)?),
+        _ => None,
+    };
+    let targets = targets::judge(scenario, &figures, full_load.as_ref());
+    Ok(Figures { workload: workload.name(), scenario, nothing, arms: figures, full_load, targets })
+}
+
+/// A turn of an arm between two of nothing, in requests a second.
+struct Between {
+    arm: usize,
+    with: f64,
+    /// The geometric mean of both neighbours.
+    without: f64,
+}
+
+struct Bench<'a> {
+    scene: &'a Scene,
+    server: Box<dyn Server>,
+    observer: &'a Path,
+}
+
+impl Bench<'_> {
+    /// Returns the throughput of each turn of nothing, and each turn of an arm.
+    fn compare(&mut self, arms: &[ArmName], rounds: u32, seconds: u64) -> Result<(Vec<f64>, Vec<Between>)> {
+        // The first turn warms caches and is thrown away.
+        self.throughput(seconds)?;
+        let mut nothing = vec![self.throughput(seconds)?];
+        let mut turns = Vec::new();
+        for round in 0..rounds {
+            for index in order(arms.len(), round) {
+                let Some(arm) = arms.get(index) else { continue };
+                let tool = self.start(*arm)?;
+                let with = self.throughput(seconds)?;
+                drop(tool);
+                let before = nothing.last().copied().unwrap_or(with);
+                let after = self.throughput(seconds)?;
+                nothing.push(after);
+                turns.push(Between { arm: index, with, without: (before * after).sqrt() });
+                eprint!("\rround {} of {rounds}: {arm} {:.3}   ", round + 1, with / (before * after).sqrt());
+            }
+        }
+        eprintln!();
+        Ok((nothing, turns))
+    }
+
+    fn start(&self, arm: ArmName) -> Result<Box<dyn Tool>> {
+        arm.start(self.scene, self.server.port(), self.observer).with_context(|| arm.to_string())
+    }
+
+    fn throughput(&mut self, seconds: u64) -> Result<f64> {
+        let load = self.server.load(seconds)?;
+        Ok(load.responses as f64 / load.seconds)
+    }
+
+    /// One turn of which the cost is read; `run_time`: that of programs in the kernel too.
+    fn cost(&mut self, arm: ArmName, seconds: u64, run_time: bool) -> Result<Cost> {
+        let start = Snapshot::take()?;
+        let tool = self.start(arm)?;
+        let counting = run_time.then(programs::count_run_time).transpose()?;
+        let loaded = Snapshot::take()?;
+        let cost =
+            self.read(tool, |server| server.load(seconds).map(drop), || Ok(Snapshot::take()?.since(&loaded, &start)));
+        drop(counting);
+        cost
+    }
+
+    fn read(
+        &mut self,
+        tool: Box<dyn Tool>,
+        load: impl FnOnce(&mut dyn Server) -> Result<()>,
+        runs: impl FnOnce() -> Result<Vec<programs::ProgramRuns>>,
+    ) -> Result<Cost> {
+        let before = self.server.served()?;
+        let used_before = tool.process().map(process::usage).unwrap_or_default();
+        load(self.server.as_mut())?;
+        // The second question counts itself.
+        let served = self.server.served()? - before - 1;
+        let programs = runs()?;
+        let finished = tool.finish(served)?;
+        let processor = finished.usage.map(|usage| usage.processor.saturating_sub(used_before.processor));
+        Ok(Cost {
+            served,
+            seen: finished.seen,
+            processor_seconds: processor.map(|time| time.as_secs_f64()),
+            peak_bytes: finished.usage.map(|usage| usage.peak_bytes),
+            programs,
+            run_time_counted: false,
+        })
+    }
+
+    /// The long turn of the observer, with its memory looked at throughout.
+    fn full_load(&mut self, seconds: u64) -> Result<FullLoad> {
+        let tool = self.start(ArmName::Observer)?;
+        let pid = tool.process();
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let memory = scope.spawn(|| {
+                let mut resident = Vec::new();
+                while !ended.load(Ordering::Relaxed) {
+                    resident.extend(pid.map(|pid| process::usage(pid).resident_bytes));
+                    std::thread::sleep(MEMORY_EVERY);
+                }
+                resident
+            });
+            let load = |server: &mut dyn Server| {
+                let load = server.load(seconds).map(drop);
+                ended.store(true, Ordering::Relaxed);
+                load
+            };
+            let cost = self.read(tool, load, || Ok(Vec::new()));
+            ended.store(true, Ordering::Relaxed);
+            let resident_bytes = memory.join().map_err(|_| anyhow::anyhow!("reading memory failed"))?;
+            Ok(FullLoad { seconds, cost: cost?, resident_bytes })
+        })
+    }
+}
+
+/// The arms in the order of this round: forwards and backwards in turn, and each first as often as the others.
+fn order(arms: usize, round: u32) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..arms).collect();
+    if arms > 0 {
+        order.rotate_left(round as usize / 2 % arms);
+    }
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_round_has_every_arm_once_in_changing_order() {
+        let orders: Vec<Vec<usize>> = (0..4).map(|round| order(3, round)).collect();
+        assert_eq!(orders, [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]]);
+        assert!(order(0, 5).is_empty());
+    }
+}

@@ -1,0 +1,90 @@
+//! The figures for people: figures come in, text goes out.
+
+use super::figures::{ArmFigures, Figures, Run};
+use super::statistics::median;
+use super::targets::{Verdict, mebibytes};
+use std::fmt::Write as _;
+
+/// What stands over everything.
+pub(crate) fn head(run: &Run) -> String {
+    let host = &run.host;
+    format!(
+        "{}\n{}, kernel {}, {} x {}, load average {}\n{} turns of {} s of each arm, each between two turns of nothing",
+        host.command,
+        host.date,
+        host.kernel,
+        host.processors,
+        host.processor,
+        host.load_average,
+        run.pairs,
+        run.turn_seconds
+    )
+}
+
+/// One workload in one scenario.
+pub(crate) fn body(figures: &Figures) -> String {
+    let mut text = format!(
+        "\n{}, {}: {:.0} requests/s with nothing watching\n{:<9} {:>25} {:>10} {:>10} {:>12} {:>9} {:>10}\n",
+        figures.workload,
+        figures.scenario,
+        median(&figures.nothing),
+        "",
+        "throughput to nothing",
+        "kernel ns",
+        "kernel ns",
+        "processor us",
+        "peak MiB",
+        "seen"
+    );
+    let heads = ["", "(95 % interval)", "a packet", "a request", "a request", "", ""];
+    let _ = writeln!(
+        text,
+        "{:<9} {:>25} {:>10} {:>10} {:>12} {:>9} {:>10}",
+        heads[0], heads[1], heads[2], heads[3], heads[4], heads[5], heads[6]
+    );
+    for arm in &figures.arms {
+        text.push_str(&row(arm));
+    }
+    if let Some(turn) = &figures.full_load {
+        let cost = &turn.cost;
+        let _ = writeln!(
+            text,
+            "observer, {} s at full load: {} requests, {} seen, {} us a request, {} MiB at its peak",
+            turn.seconds,
+            cost.served,
+            cost.seen.unwrap_or(0),
+            shown(cost.processor_us_per_request(), 3),
+            shown(cost.peak_bytes.map(mebibytes), 1),
+        );
+    }
+    for target in &figures.targets {
+        let verdict = match target.verdict {
+            Verdict::Reached => "reached",
+            Verdict::Missed => "MISSED",
+            Verdict::Open => "open",
+        };
+        let _ = writeln!(text, "{verdict:<8} {}", target.what);
+    }
+    text
+}
+
+fn row(arm: &ArmFigures) -> String {
+    let ratio = arm.ratio.map_or_else(
+        || "-".to_owned(),
+        |ratio| format!("{:.4} ({:.4}-{:.4})", ratio.estimate, ratio.lower, ratio.upper),
+    );
+    format!(
+        "{:<9} {:>25} {:>10} {:>10} {:>12} {:>9} {:>10}\n",
+        arm.arm.to_string(),
+        ratio,
+        shown(arm.kernel_ns_per_packet(), 0),
+        shown(arm.kernel_ns_per_request(), 0),
+        shown(arm.processor_us_per_request(), 3),
+        shown(arm.peak_bytes().map(mebibytes), 1),
+        shown(arm.seen_share().map(|share| share * 100.0), 4),
+    )
+}
+
+fn shown(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+}
