@@ -1,4 +1,5 @@
 //! Capture files of every supported kind, built byte by byte, and what is read of them.
+#![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
 use std::fmt::Write as _;
 use std::io::Cursor;

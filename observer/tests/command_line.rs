@@ -1,4 +1,5 @@
 //! The real program: exit statuses, what goes to standard output and what to standard error.
+#![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

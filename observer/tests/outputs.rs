@@ -1,4 +1,5 @@
 //! One report, and every output of it.
+#![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
 use std::fs;
 use std::io::Write as _;
@@ -68,66 +69,66 @@ fn check_table(style: Style, expected: &Expect) {
 fn the_table_at_110_columns() {
     check_table(
         Style { width: 110, color: false },
-        &expect![[r"
-        Sampling audit of node-7 (kernel 6.12.0) · prod
-        2026-01-01T00:00:00.000Z to 2026-01-01T00:00:30.000Z (30.0 s)
-        cgroup · 4,800 messages · 12,400 events · nothing lost · 2 heads not decodable
+        &expect![[r#"
+            Sampling audit of node-7 (kernel 6.12.0) · prod
+            2026-01-01T00:00:00.000Z to 2026-01-01T00:00:30.000Z (30.0 s)
+            cgroup · 4,800 messages · 12,400 events · nothing lost · 2 heads not decodable
 
-        FINDINGS
-        CRITICAL  context-lost  checkout → inventory  190 of 600
-                  checkout sends requests to inventory without the context of the requests that caused them.
-                  fix: Propagate traceparent in the HTTP client that checkout uses for inventory.
-                  e.g. trace 4bf92f3577b34da6a3ce929d0e0e4736 at 2026-01-01T00:00:02.125Z
-        WARNING   ratio-under  gateway  tenant globex  30 of 600
-                  gateway samples 5 % of the traces that it starts for globex; the rule says 10 %.
-                  fix: Let gateway use the ratio of tenant-rules.yaml:5 for globex, or change the rule.
-        INFO      tenant-override-missing  tenant hooli
-                  tenant hooli is named in tenant-rules.yaml and has no ratio of its own.
-                  fix: Set sampler_override for hooli, to null if it is to inherit (tenant-rules.yaml:7).
+            FINDINGS
+            CRITICAL  context-lost  checkout → inventory  190 of 600
+                      checkout sends requests to inventory without the context of the requests that caused them.
+                      fix: Propagate traceparent in the HTTP client that checkout uses for inventory.
+                      e.g. trace 4bf92f3577b34da6a3ce929d0e0e4736 at 2026-01-01T00:00:02.125Z
+            WARNING   ratio-under  gateway  tenant globex  30 of 600
+                      gateway samples 5 % of the traces that it starts for globex; the rule says 10 %.
+                      fix: Let gateway use the ratio of tenant-rules.yaml:5 for globex, or change the rule.
+            INFO      tenant-override-missing  tenant hooli
+                      tenant hooli is named in tenant-rules.yaml and has no ratio of its own.
+                      fix: Set sampler_override for hooli, to null if it is to inherit (tenant-rules.yaml:7).
 
-        RATIOS: sampled traces
-        service   tenant       point     traces  sampled   ratio      interval  declared  coverage  verdict
-        ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-        gateway   acme         started      600       58  9.67 %  5.1 – 16.1 %      10 %     100 %  match
-        gateway   globex       started      600       30     5 %       2 – 9 %      10 %      98 %  under
-        checkout  店\u{1b}[2J  received       4        0     0 %      0 – 90 %         -         -  insufficient
+            RATIOS: sampled traces
+            service   tenant       point     traces  sampled  deferred  ratio   interval  declared  coverage  verdict
+            ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+            gateway   acme         started      600       58         0  9.67%  5.1–16.1%       10%      100%  match
+            gateway   globex       started      600       30         3     5%       2–9%       10%       98%  under
+            checkout  店\u{1b}[2J  received       4        0         0     0%      0–90%         -         -  insufficient
 
-        SAMPLERS: what each service really runs
-        service  sampler                   ratio  agree  disagree
-        ───────────────────────────────────────────────────────────
-        gateway  parentbased_traceidratio   10 %    600         2
+            SAMPLERS: what each service really runs
+            service  sampler                   ratio  agree  disagree
+            ─────────────────────────────────────────────────────────
+            gateway  parentbased_traceidratio    10%    600         2
 
-        HOPS: what became of the context
-        from      to         continued  lost  background  ambiguous
-        ─────────────────────────────────────────────────────────────
-        checkout  inventory        410   190           3         11
-        gateway   checkout       1,200     0           0          0
+            HOPS: what became of the context
+            from      to         continued  lost  background  ambiguous
+            ───────────────────────────────────────────────────────────
+            checkout  inventory        410   190           3         11
+            gateway   checkout       1,200     0           0          0
 
-        REQUESTS: by the context they arrived with
-        service    tenant   protocol  valid  missing  malformed  unobserved
-        ─────────────────────────────────────────────────────────────────────
-        checkout   acme     http/1.1    600        0          0           0
-        checkout   globex   http/1.1    590        8          2           0
-        inventory  unknown  http/1.1    410      190          0           1
+            REQUESTS: by the context they arrived with
+            service    tenant   protocol  valid  missing  malformed  unobserved
+            ───────────────────────────────────────────────────────────────────
+            checkout   acme     http/1.1    600        0          0           0
+            checkout   globex   http/1.1    590        8          2           0
+            inventory  unknown  http/1.1    410      190          0           1
 
-        WEIGHTS: what became of them
-        service   tenant  kept  missing  changed  malformed  out of range
-        ───────────────────────────────────────────────────────────────────
-        checkout  acme     590       10        0          0             0
+            WEIGHTS: what became of them
+            service   tenant  kept  missing  changed  malformed  out of range
+            ─────────────────────────────────────────────────────────────────
+            checkout  acme     590       10        0          0             0
 
-        ERRORS
-        service   tenant  error responses  not sampled
-        ────────────────────────────────────────────────
-        checkout  acme                 12           11
+            ERRORS
+            service   tenant  error responses  not sampled
+            ──────────────────────────────────────────────
+            checkout  acme                 12           11
 
-        RULES: what is declared
-        declared by          service  tenant  sampler       ratio  traces
-        ───────────────────────────────────────────────────────────────────
-        tenant-rules.yaml:1  every    every   traceidratio   10 %     600
-        tenant-rules.yaml:5  every    globex  traceidratio   10 %     600
+            RULES: what is declared
+            declared by          service  tenant  sampler       ratio  traces
+            ─────────────────────────────────────────────────────────────────
+            tenant-rules.yaml:1  every    every   traceidratio    10%     600
+            tenant-rules.yaml:5  every    globex  traceidratio    10%     600
 
-        1 critical, 1 warning, 1 info · 3 services, 3 tenants, 2 rules
-    "]],
+            1 critical, 1 warning, 1 info · 3 services, 3 tenants, 2 rules
+        "#]],
     );
 }
 
@@ -135,73 +136,73 @@ fn the_table_at_110_columns() {
 fn the_table_at_80_columns() {
     check_table(
         Style { width: 80, color: false },
-        &expect![[r"
-        Sampling audit of node-7 (kernel 6.12.0) · prod
-        2026-01-01T00:00:00.000Z to 2026-01-01T00:00:30.000Z (30.0 s)
-        cgroup · 4,800 messages · 12,400 events · nothing lost · 2 heads not decodable
+        &expect![[r#"
+            Sampling audit of node-7 (kernel 6.12.0) · prod
+            2026-01-01T00:00:00.000Z to 2026-01-01T00:00:30.000Z (30.0 s)
+            cgroup · 4,800 messages · 12,400 events · nothing lost · 2 heads not decodable
 
-        FINDINGS
-        CRITICAL  context-lost  checkout → inventory  190 of 600
-                  checkout sends requests to inventory without the context of the
-                  requests that caused them.
-                  fix: Propagate traceparent in the HTTP client that checkout uses for
-                  inventory.
-                  e.g. trace 4bf92f3577b34da6a3ce929d0e0e4736 at
-                  2026-01-01T00:00:02.125Z
-        WARNING   ratio-under  gateway  tenant globex  30 of 600
-                  gateway samples 5 % of the traces that it starts for globex; the rule
-                  says 10 %.
-                  fix: Let gateway use the ratio of tenant-rules.yaml:5 for globex, or
-                  change the rule.
-        INFO      tenant-override-missing  tenant hooli
-                  tenant hooli is named in tenant-rules.yaml and has no ratio of its
-                  own.
-                  fix: Set sampler_override for hooli, to null if it is to inherit
-                  (tenant-rules.yaml:7).
+            FINDINGS
+            CRITICAL  context-lost  checkout → inventory  190 of 600
+                      checkout sends requests to inventory without the context of the
+                      requests that caused them.
+                      fix: Propagate traceparent in the HTTP client that checkout uses for
+                      inventory.
+                      e.g. trace 4bf92f3577b34da6a3ce929d0e0e4736 at
+                      2026-01-01T00:00:02.125Z
+            WARNING   ratio-under  gateway  tenant globex  30 of 600
+                      gateway samples 5 % of the traces that it starts for globex; the rule
+                      says 10 %.
+                      fix: Let gateway use the ratio of tenant-rules.yaml:5 for globex, or
+                      change the rule.
+            INFO      tenant-override-missing  tenant hooli
+                      tenant hooli is named in tenant-rules.yaml and has no ratio of its
+                      own.
+                      fix: Set sampler_override for hooli, to null if it is to inherit
+                      (tenant-rules.yaml:7).
 
-        RATIOS: sampled traces
-        service   tenant       point     traces   ratio  declared  verdict
-        ─────────────────────────────────────────────────────────────────────────
-        gateway   acme         started      600  9.67 %      10 %  match
-        gateway   globex       started      600     5 %      10 %  under
-        checkout  店\u{1b}[2J  received       4     0 %         -  insufficient
+            RATIOS: sampled traces
+            service   tenant       point     traces  ratio  declared  verdict
+            ──────────────────────────────────────────────────────────────────────
+            gateway   acme         started      600  9.67%       10%  match
+            gateway   globex       started      600     5%       10%  under
+            checkout  店\u{1b}[2J  received       4     0%         -  insufficient
 
-        SAMPLERS: what each service really runs
-        service  sampler                   ratio  agree  disagree
-        ───────────────────────────────────────────────────────────
-        gateway  parentbased_traceidratio   10 %    600         2
+            SAMPLERS: what each service really runs
+            service  sampler                   ratio  agree  disagree
+            ─────────────────────────────────────────────────────────
+            gateway  parentbased_traceidratio    10%    600         2
 
-        HOPS: what became of the context
-        from      to         continued  lost  background  ambiguous
-        ─────────────────────────────────────────────────────────────
-        checkout  inventory        410   190           3         11
-        gateway   checkout       1,200     0           0          0
+            HOPS: what became of the context
+            from      to         continued  lost  background  ambiguous
+            ───────────────────────────────────────────────────────────
+            checkout  inventory        410   190           3         11
+            gateway   checkout       1,200     0           0          0
 
-        REQUESTS: by the context they arrived with
-        service    tenant   protocol  valid  missing  malformed  unobserved
-        ─────────────────────────────────────────────────────────────────────
-        checkout   acme     http/1.1    600        0          0           0
-        checkout   globex   http/1.1    590        8          2           0
-        inventory  unknown  http/1.1    410      190          0           1
+            REQUESTS: by the context they arrived with
+            service    tenant   protocol  valid  missing  malformed  unobserved
+            ───────────────────────────────────────────────────────────────────
+            checkout   acme     http/1.1    600        0          0           0
+            checkout   globex   http/1.1    590        8          2           0
+            inventory  unknown  http/1.1    410      190          0           1
 
-        WEIGHTS: what became of them
-        service   tenant  kept  missing  changed  malformed  out of range
-        ───────────────────────────────────────────────────────────────────
-        checkout  acme     590       10        0          0             0
+            WEIGHTS: what became of them
+            service   tenant  kept  missing  changed  malformed  out of range
+            ─────────────────────────────────────────────────────────────────
+            checkout  acme     590       10        0          0             0
 
-        ERRORS
-        service   tenant  error responses  not sampled
-        ────────────────────────────────────────────────
-        checkout  acme                 12           11
+            ERRORS
+            service   tenant  error responses  not sampled
+            ──────────────────────────────────────────────
+            checkout  acme                 12           11
 
-        RULES: what is declared
-        declared by          service  tenant  sampler       ratio  traces
-        ───────────────────────────────────────────────────────────────────
-        tenant-rules.yaml:1  every    every   traceidratio   10 %     600
-        tenant-rules.yaml:5  every    globex  traceidratio   10 %     600
+            RULES: what is declared
+            declared by          service  tenant  sampler       ratio  traces
+            ─────────────────────────────────────────────────────────────────
+            tenant-rules.yaml:1  every    every   traceidratio    10%     600
+            tenant-rules.yaml:5  every    globex  traceidratio    10%     600
 
-        1 critical, 1 warning, 1 info · 3 services, 3 tenants, 2 rules
-    "]],
+            1 critical, 1 warning, 1 info · 3 services, 3 tenants, 2 rules
+        "#]],
     );
 }
 

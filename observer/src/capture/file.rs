@@ -1,30 +1,29 @@
 //! A pcap or pcapng file comes in, its TCP packets and opaque connections go out, in the order of the file and however large
 //! it is. Frames are taken apart in `frame`.
 
+mod blocks;
+mod frame;
+mod interface;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use observer_core::connection::{Address, Flow, Opaque, Packet, Tap};
 use observer_core::time::Timestamp;
 use pcap_parser::traits::PcapReaderIterator;
-use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
-use rustc_hash::FxHashSet;
+use pcap_parser::{PcapBlockOwned, PcapError, create_reader};
 
-use super::frame::{self, Link, Skip};
 use super::{Event, Source, SourceCounters};
+use blocks::{Blocks, Tally};
+use frame::Link;
 
-/// Holds the blocks of a usual capture (frames of at most 64 KiB) and their neighbours; it grows where it must.
-const BUFFER_BYTES: usize = 1 << 18;
+/// Holds many frames of a usual capture; it grows for larger ones.
+const BUFFER_BYTES: usize = 1 << 16;
 /// The longest block that is read; a longer one is damage, not data.
 const BUFFER_BYTES_MAX: usize = 16 << 20;
 /// Frames of one `poll`: some milliseconds, so that whoever calls can stop.
 const FRAMES_A_POLL: usize = 4096;
-/// Opaque connections remembered; past it all are forgotten, and each is told once more.
-const OPAQUE_MAX: usize = 1 << 16;
-/// Interfaces of one section; a file with more is damaged.
-const INTERFACES_MAX: usize = 4096;
 
 /// Why a file cannot be read at all: one line for a person.
 #[derive(Debug, thiserror::Error)]
@@ -39,37 +38,8 @@ pub struct FileCapture {
     reader: Box<dyn PcapReaderIterator + Send>,
     file: String,
     total_bytes: Option<u64>,
-    interfaces: Vec<Interface>,
-    newest: Timestamp,
-    opaque: FxHashSet<(Address, Address)>,
+    blocks: Blocks,
     ended: bool,
-    tally: Tally,
-}
-
-/// What a pcapng section says of an interface; of a pcap file the only one.
-#[derive(Clone, Copy, Debug)]
-struct Interface {
-    link: Option<Link>,
-    resolution: Resolution,
-    offset_seconds: i64,
-}
-
-/// Units of a second in timestamps.
-#[derive(Clone, Copy, Debug)]
-enum Resolution {
-    Decimal(u32),
-    Binary(u32),
-}
-
-#[derive(Debug, Default)]
-struct Tally {
-    events: u64,
-    truncated: u64,
-    damaged: u64,
-    cut: u64,
-    fragments: u64,
-    link_type: u64,
-    opaque_forgotten: u64,
 }
 
 impl std::fmt::Debug for FileCapture {
@@ -77,7 +47,7 @@ impl std::fmt::Debug for FileCapture {
         formatter
             .debug_struct("FileCapture")
             .field("file", &self.file)
-            .field("tally", &self.tally)
+            .field("tally", &self.blocks.tally)
             .finish_non_exhaustive()
     }
 }
@@ -139,16 +109,7 @@ impl FileCapture {
                 _ => "is no pcap or pcapng file; make one with tcpdump -w or dumpcap -w",
             })
         })?;
-        let mut capture = Self {
-            reader,
-            file,
-            total_bytes,
-            interfaces: Vec::new(),
-            newest: Timestamp::default(),
-            opaque: FxHashSet::default(),
-            ended: false,
-            tally: Tally::default(),
-        };
+        let mut capture = Self { reader, file, total_bytes, blocks: Blocks::default(), ended: false };
         capture.refuse_unknown_link()?;
         Ok(capture)
     }
@@ -174,12 +135,12 @@ impl FileCapture {
 
     /// The time of the newest packet so far.
     pub fn newest(&self) -> Timestamp {
-        self.newest
+        self.blocks.newest
     }
 
     /// Connections that were forgotten to be opaque, for want of room.
     pub fn opaque_forgotten(&self) -> u64 {
-        self.tally.opaque_forgotten
+        self.blocks.tally.opaque_forgotten
     }
 
     /// Reads the next block; whether there was one.
@@ -187,14 +148,7 @@ impl FileCapture {
         let held = self.reader.data().len();
         let trouble = match self.reader.next() {
             Ok((length, block)) => {
-                let mut view = View {
-                    interfaces: &mut self.interfaces,
-                    newest: &mut self.newest,
-                    opaque: &mut self.opaque,
-                    tally: &mut self.tally,
-                };
-                let sound = view.block(&block, tell);
-                if sound {
+                if self.blocks.take(&block, tell) {
                     self.reader.consume(length);
                     return true;
                 }
@@ -218,15 +172,15 @@ impl FileCapture {
             }
             Trouble::Larger => self.grow(),
             Trouble::Truncated => {
-                self.tally.truncated += 1;
+                self.blocks.tally.truncated += 1;
                 self.end(Some("ends inside a packet"))
             }
             Trouble::Unreadable => {
-                self.tally.truncated += 1;
+                self.blocks.tally.truncated += 1;
                 self.end(Some("cannot be read further"))
             }
             Trouble::Damaged => {
-                self.tally.damaged += 1;
+                self.blocks.tally.damaged += 1;
                 self.end(Some("is damaged"))
             }
         }
@@ -238,7 +192,7 @@ impl FileCapture {
             let _ = self.reader.refill();
             return true;
         }
-        self.tally.damaged += 1;
+        self.blocks.tally.damaged += 1;
         self.end(Some("is damaged"))
     }
 
@@ -276,7 +230,7 @@ impl Source for FileCapture {
     }
 
     fn counters(&self) -> Vec<SourceCounters> {
-        let Tally { truncated, damaged, cut, fragments, link_type, .. } = self.tally;
+        let Tally { truncated, damaged, cut, fragments, link_type, .. } = self.blocks.tally;
         let lost = [
             ("truncated", truncated),
             ("damaged", damaged),
@@ -284,174 +238,12 @@ impl Source for FileCapture {
             ("fragment", fragments),
             ("link_type", link_type),
         ];
-        vec![SourceCounters { source: "file", events: self.tally.events, lost: lost.to_vec(), programs: Vec::new() }]
-    }
-}
-
-/// The parts of a [`FileCapture`] that a block changes, apart from the reader that owns the block.
-struct View<'c> {
-    interfaces: &'c mut Vec<Interface>,
-    newest: &'c mut Timestamp,
-    opaque: &'c mut FxHashSet<(Address, Address)>,
-    tally: &'c mut Tally,
-}
-
-impl View<'_> {
-    /// Takes a block; false where the file makes no sense from here on.
-    fn block(&mut self, block: &PcapBlockOwned<'_>, tell: &mut dyn FnMut(Event<'_>)) -> bool {
-        match block {
-            PcapBlockOwned::LegacyHeader(header) => {
-                let resolution = Resolution::Decimal(if header.is_nanosecond_precision() { 9 } else { 6 });
-                let link = Link::of(header.network.0 & 0xffff);
-                self.interfaces.push(Interface { link, resolution, offset_seconds: 0 });
-            }
-            PcapBlockOwned::Legacy(packet) => {
-                let Some(interface) = self.interfaces.first().copied() else { return false };
-                let fraction = interface.resolution.nanoseconds(u64::from(packet.ts_usec));
-                let at = Timestamp(u64::from(packet.ts_sec).saturating_mul(1_000_000_000).saturating_add(fraction));
-                self.frame(interface, at, packet.data, packet.origlen, tell);
-            }
-            PcapBlockOwned::NG(Block::SectionHeader(_)) => self.interfaces.clear(),
-            PcapBlockOwned::NG(Block::InterfaceDescription(description)) => {
-                if self.interfaces.len() >= INTERFACES_MAX {
-                    return false;
-                }
-                self.interfaces.push(Interface {
-                    link: Link::of(description.linktype.0),
-                    resolution: Resolution::of(description.if_tsresol),
-                    offset_seconds: description.if_tsoffset,
-                });
-            }
-            PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
-                let interface =
-                    usize::try_from(packet.if_id).ok().and_then(|index| self.interfaces.get(index)).copied();
-                let Some(interface) = interface else { return false };
-                let units = (u64::from(packet.ts_high) << 32) | u64::from(packet.ts_low);
-                let at = interface.time(units);
-                let captured = usize::try_from(packet.caplen).ok().and_then(|length| packet.data.get(..length));
-                self.frame(interface, at, captured.unwrap_or(packet.data), packet.origlen, tell);
-            }
-            PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
-                let Some(interface) = self.interfaces.first().copied() else { return false };
-                // The data is padded to four bytes; it has no time of its own.
-                let captured = usize::try_from(packet.origlen).ok().and_then(|length| packet.data.get(..length));
-                self.frame(interface, *self.newest, captured.unwrap_or(packet.data), packet.origlen, tell);
-            }
-            PcapBlockOwned::NG(_) => {}
-        }
-        true
-    }
-
-    fn frame(
-        &mut self,
-        interface: Interface,
-        at: Timestamp,
-        bytes: &[u8],
-        wire_len: u32,
-        tell: &mut dyn FnMut(Event<'_>),
-    ) {
-        *self.newest = (*self.newest).max(at);
-        let Some(link) = interface.link else {
-            self.tally.link_type += 1;
-            return;
-        };
-        let segment = match frame::segment(link, bytes, wire_len) {
-            Ok(segment) => segment,
-            Err(Skip::NotTcp) => return,
-            Err(Skip::Cut) => {
-                self.tally.cut += 1;
-                return;
-            }
-            Err(Skip::Fragment) => {
-                self.tally.fragments += 1;
-                return;
-            }
-            Err(Skip::Damaged) => {
-                self.tally.damaged += 1;
-                return;
-            }
-        };
-        let connection = connection(segment.flow);
-        if segment.opens {
-            self.opaque.remove(&connection);
-        }
-        let carries = segment.wire_len > 0;
-        let known_opaque = carries && self.opaque.contains(&connection);
-        if known_opaque && !segment.closes {
-            return;
-        }
-        if let Some(kind) = opaque(segment.payload).filter(|_| !known_opaque) {
-            if self.opaque.len() >= OPAQUE_MAX {
-                self.tally.opaque_forgotten += self.opaque.len() as u64;
-                self.opaque.clear();
-            }
-            self.opaque.insert(connection);
-            self.tally.events += 1;
-            tell(Event::Opaque { at, flow: segment.flow, tap: Tap::Wire, cgroup: 0, kind });
-            if !segment.closes {
-                return;
-            }
-        }
-        if carries || segment.closes {
-            self.tally.events += 1;
-            let packet = Packet {
-                at,
-                flow: segment.flow,
-                // A SYN takes up one number before its data (RFC 9293 section 3.4).
-                seq: segment.seq.wrapping_add(u32::from(segment.opens)),
-                wire_len: segment.wire_len,
-                bytes: if self.opaque.contains(&connection) { &[] } else { segment.payload },
-                tap: Tap::Wire,
-                closes: segment.closes,
-                token: 0,
-            };
-            tell(Event::Packet { packet, cgroup: 0 });
-        }
-    }
-}
-
-/// The two ends of a flow, whoever sends.
-fn connection(flow: Flow) -> (Address, Address) {
-    (flow.source.min(flow.destination), flow.source.max(flow.destination))
-}
-
-/// What a payload begins that is not decoded.
-fn opaque(payload: &[u8]) -> Option<Opaque> {
-    // RFC 9113 section 3.4.
-    if payload.starts_with(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") {
-        return Some(Opaque::Http2);
-    }
-    // A handshake record with a client's or server's hello (RFC 8446 sections 4 and 5.1): type, version, length of the record,
-    // type and length of the message, version.
-    match payload {
-        [22, 3, 0..=4, _, _, 1 | 2, 0, _, _, 3, 0..=4, ..] => Some(Opaque::Tls),
-        _ => None,
-    }
-}
-
-impl Interface {
-    fn time(&self, units: u64) -> Timestamp {
-        let offset = i128::from(self.offset_seconds) * 1_000_000_000;
-        let at = i128::from(self.resolution.nanoseconds(units)) + offset;
-        Timestamp(u64::try_from(at.max(0)).unwrap_or(u64::MAX))
-    }
-}
-
-impl Resolution {
-    /// `if_tsresol` of a pcapng interface: a negative power of ten, or of two where the top bit is set.
-    fn of(option: u8) -> Self {
-        let exponent = u32::from(option & 0x7f);
-        if option & 0x80 == 0 { Self::Decimal(exponent) } else { Self::Binary(exponent) }
-    }
-
-    fn nanoseconds(self, units: u64) -> u64 {
-        let units = u128::from(units);
-        let nanoseconds = match self {
-            Self::Decimal(exponent @ 0..=9) => units * 10_u128.pow(9 - exponent),
-            Self::Decimal(exponent) => 10_u128.checked_pow(exponent - 9).map_or(0, |divisor| units / divisor),
-            Self::Binary(exponent) => (units * 1_000_000_000).checked_shr(exponent).unwrap_or(0),
-        };
-        u64::try_from(nanoseconds).unwrap_or(u64::MAX)
+        vec![SourceCounters {
+            source: "file",
+            events: self.blocks.tally.events,
+            lost: lost.to_vec(),
+            programs: Vec::new(),
+        }]
     }
 }
 

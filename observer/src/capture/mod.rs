@@ -1,7 +1,6 @@
 //! Capture: what the kernel or a capture file shows comes in; packets, socket events and opaque connections go out.
 
 pub mod file;
-mod frame;
 
 use observer_core::connection::{Address, Flow, Opaque, Packet, Tap};
 use observer_core::ids::SocketId;

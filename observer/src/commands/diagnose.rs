@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use crate::cli::args::DiagnoseArgs;
-use crate::cli::deliver;
 use crate::cli::exit::{Failure, Outcome};
+use crate::cli::{deliver, stderr_is_terminal};
 use crate::config::Only;
 use crate::pipeline::{Mode, Pipeline};
 
@@ -29,6 +29,9 @@ pub fn run(args: &DiagnoseArgs) -> Outcome {
     let edge = Edge::start(Duties::default())?;
     let milliseconds = u64::try_from(args.duration.as_millis()).unwrap_or(u64::MAX);
     let mut meter = Meter::new(format!("Looking for {:?}", args.duration), milliseconds);
+    if !stderr_is_terminal() {
+        eprintln!("Looking for {:?}; SIGINT ends it early and still reports", args.duration);
+    }
     let started = Instant::now();
     line::observe(source.as_mut(), &mut pipeline, &mut |pipeline, _, _| {
         let elapsed = started.elapsed();

@@ -1,5 +1,6 @@
 //! The commands: parsed arguments come in, the stages run, an exit status goes out.
 
+mod audits;
 pub mod diagnose;
 pub mod doctor;
 mod edge;

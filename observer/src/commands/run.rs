@@ -1,9 +1,7 @@
 //! `observer run`: the agent. Observes until stopped, serves metrics, writes audits, follows its configuration.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use observer_core::audit::report::{Code, Finding, Report, Severity};
 use observer_core::time::Timestamp;
@@ -12,13 +10,13 @@ use crate::capture::Source;
 use crate::cli::args::{FailOn, ReportArgs, RunArgs};
 use crate::cli::deliver;
 use crate::cli::exit::{Failure, Outcome, Status};
+use crate::config::Config;
 use crate::config::watch::Watch;
-use crate::config::{Audit, Config};
-use crate::output::audit::AuditWriter;
-use crate::output::http;
 use crate::output::snapshot::{Shared, Snapshot};
+use crate::output::{http, safe};
 use crate::pipeline::{Mode, Pipeline};
 
+use super::audits::Audits;
 use super::edge::{Duties, Edge, Told};
 use super::{configuration, line, live};
 
@@ -123,8 +121,7 @@ impl Agent {
             |finding: &Finding| (finding.code, finding.service.clone(), finding.tenant.clone(), finding.peer.clone());
         for finding in findings.iter().filter(|finding| !self.known.contains(&key(finding))) {
             let severity = finding.severity.as_str();
-            // Names from the wire are shown with their control characters escaped.
-            let message = finding.message.escape_debug();
+            let message = safe(&finding.message);
             match finding.severity {
                 Severity::Critical | Severity::Warning => tracing::warn!("{severity}: {message}"),
                 Severity::Info => tracing::info!("{severity}: {message}"),
@@ -162,52 +159,6 @@ impl Agent {
     }
 }
 
-/// A thread that writes audits: a slow disk must not hold up the line.
-struct Audits {
-    sender: Option<SyncSender<Report>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Audits {
-    fn start(settings: Audit) -> Result<Self, Failure> {
-        let (sender, receiver): (_, Receiver<Report>) = sync_channel(1);
-        let thread = std::thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || {
-                let mut writer = AuditWriter::new(settings);
-                for report in receiver {
-                    writer.write(&report, SystemTime::now());
-                }
-            })
-            .map_err(|error| Failure::not_allowed(format!("a thread cannot start: {error}")))?;
-        Ok(Self { sender: Some(sender), thread: Some(thread) })
-    }
-
-    /// Writes the report unless the disk is still busy with the last two.
-    fn offer(&self, report: &Report) {
-        if let Some(sender) = &self.sender
-            && sender.try_send(report.clone()).is_err()
-        {
-            tracing::warn!("an audit was left out: the disk is still busy with the one before");
-        }
-    }
-
-    fn last(mut self, report: Report) {
-        if let Some(sender) = self.sender.take() {
-            let _ = sender.send(report);
-        }
-    }
-}
-
-impl Drop for Audits {
-    fn drop(&mut self) {
-        self.sender = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Cursor;
@@ -216,6 +167,7 @@ mod tests {
 
     use super::*;
     use crate::capture::file::FileCapture;
+    use crate::config::Audit;
 
     /// A source that has nothing to tell: an empty capture file.
     fn silence() -> FileCapture {

@@ -1,4 +1,5 @@
 //! What a configuration yields, and the one line for each way in which it can be wrong.
+#![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
 use std::path::Path;
 

@@ -9,3 +9,5 @@ pub mod prometheus;
 pub mod snapshot;
 pub mod table;
 mod text;
+
+pub(crate) use text::safe;

@@ -1,12 +1,13 @@
 //! The report comes in, what a person reads at once goes out: what is wrong first, then the numbers behind it.
 
+mod sections;
+
 use std::fmt::Write as _;
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, TableComponent, presets};
 use observer_core::audit::report::{Finding, Report, Severity};
-use observer_core::sampling::Verdict;
 
-use super::text::{count, percent, plural, safe};
+use super::text::{count, plural, safe};
 
 /// Rows of one section that a person still reads; all of them are in the JSON.
 const ROWS_MAX: usize = 60;
@@ -78,7 +79,7 @@ impl Page {
         table.set_header(columns.iter().map(|(heading, _)| Cell::new(heading).add_attribute(Attribute::Bold)));
         for (index, (_, number)) in columns.iter().enumerate() {
             if let Some(column) = table.column_mut(index) {
-                column.set_padding((0, 2));
+                column.set_padding((0, if index + 1 < columns.len() { 2 } else { 0 }));
                 if *number {
                     column.set_cell_alignment(CellAlignment::Right);
                 }
@@ -141,178 +142,6 @@ impl Page {
         }
         text
     }
-
-    fn ratios(&self, report: &Report) -> Option<String> {
-        let wide = self.style.width >= WIDE;
-        let partial = wide && report.ratios.iter().any(|line| line.coverage.is_some_and(|coverage| coverage < 0.9995));
-        let mut columns = vec![("service", false), ("tenant", false), ("point", false), ("traces", true)];
-        if wide {
-            columns.push(("sampled", true));
-        }
-        columns.push(("ratio", true));
-        if wide {
-            columns.push(("interval", true));
-        }
-        columns.push(("declared", true));
-        if partial {
-            columns.push(("coverage", true));
-        }
-        columns.push(("verdict", false));
-        let mut ratios: Vec<_> = report.ratios.iter().collect();
-        // Where not all fit, what is wrong comes first.
-        if ratios.len() > ROWS_MAX {
-            ratios.sort_by_key(|line| !matches!(line.verdict, Verdict::Under | Verdict::Over | Verdict::Conflicting));
-        }
-        let rows = ratios.into_iter().map(|line| {
-            let mut row = vec![name(&line.service), name(&line.tenant), Cell::new(line.point.as_str())];
-            row.push(number(line.traces));
-            if wide {
-                row.push(number(line.sampled));
-            }
-            row.push(Cell::new(line.ratio.map_or_else(|| "-".to_owned(), percent)));
-            if wide {
-                row.push(Cell::new(format!(
-                    "{} – {}",
-                    percent(line.lower).trim_end_matches(" %"),
-                    percent(line.upper)
-                )));
-            }
-            row.push(Cell::new(line.declared.map_or_else(|| "-".to_owned(), percent)));
-            if partial {
-                row.push(Cell::new(line.coverage.map_or_else(|| "-".to_owned(), percent)));
-            }
-            let verdict = Cell::new(line.verdict.as_str());
-            row.push(match line.verdict {
-                Verdict::Under | Verdict::Over | Verdict::Conflicting => verdict.fg(Color::Red),
-                Verdict::Match => verdict.fg(Color::Green),
-                Verdict::Inherited | Verdict::Insufficient | Verdict::Undeclared => verdict,
-            });
-            row
-        });
-        self.section("RATIOS: sampled traces", &columns, rows.collect())
-    }
-
-    fn samplers(&self, report: &Report) -> Option<String> {
-        let columns = [("service", false), ("sampler", false), ("ratio", true), ("agree", true), ("disagree", true)];
-        let rows = report.samplers.iter().map(|line| {
-            let ratio = line.ratio.map_or_else(|| "-".to_owned(), percent);
-            vec![
-                name(&line.service),
-                Cell::new(&line.sampler),
-                Cell::new(ratio),
-                number(line.agree),
-                bad(line.disagree),
-            ]
-        });
-        self.section("SAMPLERS: what each service really runs", &columns, rows.collect())
-    }
-
-    /// Only outcomes that occurred have a column.
-    fn hops(&self, report: &Report) -> Option<String> {
-        type Read = fn(&observer_core::audit::report::Hops) -> u64;
-        const OUTCOMES: [(&str, bool, Read); 9] = [
-            ("continued", false, |line| line.continued),
-            ("lost", true, |line| line.lost),
-            ("restarted", true, |line| line.restarted),
-            ("flipped", true, |line| line.flipped),
-            ("passed", false, |line| line.passed_through),
-            ("rooted", false, |line| line.rooted),
-            ("background", false, |line| line.background),
-            ("ambiguous", false, |line| line.ambiguous),
-            ("unattributed", false, |line| line.unattributed),
-        ];
-        let seen: Vec<_> =
-            OUTCOMES.iter().filter(|(_, _, read)| report.hops.iter().any(|line| read(line) > 0)).collect();
-        let mut columns = vec![("from", false), ("to", false)];
-        columns.extend(seen.iter().map(|(heading, _, _)| (*heading, true)));
-        let rows = report.hops.iter().map(|line| {
-            let mut row = vec![name(&line.service), name(&line.peer)];
-            row.extend(seen.iter().map(|(_, broken, read)| if *broken { bad(read(line)) } else { number(read(line)) }));
-            row
-        });
-        self.section("HOPS: what became of the context", &columns, rows.collect())
-    }
-
-    fn requests(&self, report: &Report) -> Option<String> {
-        let columns = [
-            ("service", false),
-            ("tenant", false),
-            ("protocol", false),
-            ("valid", true),
-            ("missing", true),
-            ("malformed", true),
-            ("unobserved", true),
-        ];
-        let rows = report.requests.iter().map(|line| {
-            vec![
-                name(&line.service),
-                name(&line.tenant),
-                name(&line.protocol),
-                number(line.valid),
-                number(line.missing),
-                bad(line.malformed),
-                number(line.unobserved),
-            ]
-        });
-        self.section("REQUESTS: by the context they arrived with", &columns, rows.collect())
-    }
-
-    fn weights(&self, report: &Report) -> Option<String> {
-        let columns = [
-            ("service", false),
-            ("tenant", false),
-            ("kept", true),
-            ("missing", true),
-            ("changed", true),
-            ("malformed", true),
-            ("out of range", true),
-        ];
-        let rows = report.weights.iter().map(|line| {
-            vec![
-                name(&line.service),
-                name(&line.tenant),
-                number(line.kept),
-                bad(line.missing),
-                bad(line.changed),
-                bad(line.malformed),
-                bad(line.out_of_range),
-            ]
-        });
-        self.section("WEIGHTS: what became of them", &columns, rows.collect())
-    }
-
-    fn errors(&self, report: &Report) -> Option<String> {
-        let columns = [("service", false), ("tenant", false), ("error responses", true), ("not sampled", true)];
-        let rows = report
-            .errors
-            .iter()
-            .map(|line| vec![name(&line.service), name(&line.tenant), number(line.responses), bad(line.unsampled)]);
-        self.section("ERRORS", &columns, rows.collect())
-    }
-
-    fn rules(&self, report: &Report) -> Option<String> {
-        let columns = [
-            ("declared by", false),
-            ("service", false),
-            ("tenant", false),
-            ("sampler", false),
-            ("ratio", true),
-            ("traces", true),
-        ];
-        let every = |scope: &Option<String>| scope.as_deref().map_or_else(|| Cell::new("every"), name);
-        let rows = report.rules.iter().map(|line| {
-            let ratio = line.ratio.map_or_else(|| "-".to_owned(), percent);
-            vec![
-                name(&line.source),
-                every(&line.service),
-                every(&line.tenant),
-                Cell::new(&line.sampler),
-                Cell::new(ratio),
-                number(line.matched),
-            ]
-        });
-        self.section("RULES: what is declared", &columns, rows.collect())
-    }
 }
 
 /// What a finding says, one thing a line.
@@ -370,17 +199,4 @@ fn color_of(severity: Severity) -> Color {
         Severity::Warning => Color::Yellow,
         Severity::Info => Color::Blue,
     }
-}
-
-fn name(text: &str) -> Cell {
-    Cell::new(safe(text))
-}
-
-fn number(value: u64) -> Cell {
-    Cell::new(count(value))
-}
-
-/// A count that should be zero.
-fn bad(value: u64) -> Cell {
-    if value == 0 { number(value) } else { number(value).fg(Color::Red) }
 }

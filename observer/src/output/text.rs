@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// A name as a terminal may show it: names come from the wire and may hold control characters.
-pub(super) fn safe(name: &str) -> Cow<'_, str> {
+pub(crate) fn safe(name: &str) -> Cow<'_, str> {
     // Besides controls: marks that turn the direction of the text around (Unicode bidi controls).
     let harmful = |letter: char| {
         letter.is_control()
@@ -30,7 +30,7 @@ pub(super) fn count(number: u64) -> String {
     shown
 }
 
-/// `0.0967` as `9.67 %`: three digits that mean something, also of ratios like one in a million.
+/// `0.0967` as `9.67%`: three digits that mean something, also of ratios like one in a million.
 pub(super) fn percent(ratio: f64) -> String {
     let percent = ratio * 100.0;
     let decimals: usize = match percent.abs() {
@@ -43,7 +43,7 @@ pub(super) fn percent(ratio: f64) -> String {
     };
     let text = format!("{percent:.decimals$}");
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    format!("{text} %")
+    format!("{text}%")
 }
 
 /// `1 service`, `2 services`.
@@ -59,7 +59,7 @@ mod tests {
     fn ratios_show_three_digits_that_mean_something() {
         let shown: Vec<String> =
             [0.0, 1.0, 0.1, 0.0967, 0.5, 0.12345, 0.001, 0.000_123_4, 0.000_001].into_iter().map(percent).collect();
-        assert_eq!(shown, ["0 %", "100 %", "10 %", "9.67 %", "50 %", "12.3 %", "0.1 %", "0.0123 %", "0.0001 %"]);
+        assert_eq!(shown, ["0%", "100%", "10%", "9.67%", "50%", "12.3%", "0.1%", "0.0123%", "0.0001%"]);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! Doctor on pictures of hosts.
+#![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
 use std::fs;
 
