@@ -7,6 +7,7 @@ mod arms;
 mod figures;
 mod host;
 mod http1;
+mod precedence;
 mod process;
 mod programs;
 mod runner;
@@ -19,6 +20,7 @@ use crate::{apt, workspace};
 use anyhow::{Context, Result};
 use arms::ArmName;
 use figures::{Figures, Run};
+use precedence::Precedence;
 use scene::{Scenario, Workload};
 use std::fs;
 use std::path::PathBuf;
@@ -48,6 +50,9 @@ pub(crate) struct Options {
     /// Length of the observer's turn at full load in which nothing may be lost; 0 leaves it out
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     full_load: u64,
+    /// Let server, client and tools go before other work of this machine, by this nice value
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-20..=0), value_name = "NICE")]
+    nice: Option<i32>,
     /// The observer to measure [default: target/release/observer]
     #[arg(long, value_name = "FILE")]
     observer: Option<PathBuf>,
@@ -77,6 +82,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     for arm in &options.arms {
         apt::ensure(arm.needs())?;
     }
+    let _precedence = options.nice.map(Precedence::take).transpose()?;
     let mut run =
         Run { host: host::describe(), pairs: options.pairs, turn_seconds: options.seconds, figures: Vec::new() };
     println!("{}", table::head(&run));

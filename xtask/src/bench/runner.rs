@@ -13,6 +13,7 @@ use super::scene::{Scenario, Scene, Server, Workload};
 use super::statistics;
 use super::targets;
 use anyhow::{Context, Result};
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -80,6 +81,7 @@ impl Bench<'_> {
         let mut nothing = vec![self.throughput(seconds)?];
         let mut turns = Vec::new();
         for round in 0..rounds {
+            let mut said = format!("round {} of {rounds}:", round + 1);
             for index in order(arms.len(), round) {
                 let Some(arm) = arms.get(index) else { continue };
                 let tool = self.start(*arm)?;
@@ -89,10 +91,10 @@ impl Bench<'_> {
                 let after = self.throughput(seconds)?;
                 nothing.push(after);
                 turns.push(Between { arm: index, with, without: (before * after).sqrt() });
-                eprint!("\rround {} of {rounds}: {arm} {:.3}   ", round + 1, with / (before * after).sqrt());
+                let _ = write!(said, "  {arm} {:.3}", with / (before * after).sqrt());
             }
+            eprintln!("{said}");
         }
-        eprintln!();
         Ok((nothing, turns))
     }
 
