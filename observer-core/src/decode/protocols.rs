@@ -3,7 +3,7 @@
 //! A protocol is one module, one entry of [`RECOGNISERS`] and one variant of [`Decoder`].
 
 use super::http1::Http1;
-use super::http1::start_line::{Looks, Role, looks};
+use super::http1::start_line::{Looks, Role, looks_anywhere};
 use super::{Fidelity, Output, Piece};
 use crate::message::{End, Protocol};
 use crate::time::Timestamp;
@@ -74,7 +74,7 @@ impl Decoder {
 }
 
 fn http1(bytes: &[u8]) -> Recognition {
-    match (looks(Role::Requests, bytes), looks(Role::Responses, bytes)) {
+    match (looks_anywhere(Role::Requests, bytes), looks_anywhere(Role::Responses, bytes)) {
         (Looks::Yes, _) => Recognition::Sure(Role::Requests),
         (_, Looks::Yes) => Recognition::Sure(Role::Responses),
         (Looks::Perhaps, _) | (_, Looks::Perhaps) => Recognition::Perhaps,

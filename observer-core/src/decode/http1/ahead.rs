@@ -1,5 +1,6 @@
 //! Pieces that came before the bytes in front of them: kept in the order of their sequence numbers, within bounds.
 
+use super::exchanges::Moment;
 use crate::decode::Piece;
 use crate::time::Timestamp;
 
@@ -15,8 +16,8 @@ pub(super) struct Held {
     pub(super) seq: u32,
     pub(super) wire_len: u32,
     pub(super) bytes: Box<[u8]>,
-    /// How many requests had been told when it came.
-    pub(super) asked: u64,
+    /// What had been told when it came.
+    pub(super) when: Moment,
 }
 
 /// The pieces held of one direction.
@@ -34,7 +35,7 @@ impl Ahead {
     }
 
     /// Keeps a piece that begins ahead of `next`; one that is held already is dropped.
-    pub(super) fn hold(&mut self, piece: &Piece<'_>, next: u32, asked: u64) {
+    pub(super) fn hold(&mut self, piece: &Piece<'_>, next: u32, when: Moment) {
         let distance = |seq: u32| seq.wrapping_sub(next);
         let at = self.pieces.partition_point(|held| distance(held.seq) > distance(piece.seq));
         if let Some(held) = self.pieces.get(at).filter(|held| held.seq == piece.seq)
@@ -44,7 +45,7 @@ impl Ahead {
         }
         self.bytes = self.bytes.saturating_add(piece.bytes.len());
         let Piece { at: time, seq, wire_len, bytes, .. } = *piece;
-        self.pieces.insert(at, Held { at: time, seq, wire_len, bytes: bytes.into(), asked });
+        self.pieces.insert(at, Held { at: time, seq, wire_len, bytes: bytes.into(), when });
     }
 
     /// The nearest piece.

@@ -33,6 +33,15 @@ pub(super) struct Exchanges {
     lost_track: bool,
 }
 
+/// How far a conversation had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment {
+    /// How many requests had been told.
+    pub(super) asked: u64,
+    /// How many of them had been answered.
+    pub(super) answered: u64,
+}
+
 /// The request that a response answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Answered {
@@ -50,12 +59,22 @@ impl Exchanges {
 
     /// How many of these wait for their response.
     pub(super) fn unanswered(&self) -> u64 {
-        self.unanswered_of(self.asked)
+        self.unanswered_of(self.now())
     }
 
-    /// How many of the first `asked` wait for their response.
-    pub(super) fn unanswered_of(&self, asked: u64) -> u64 {
-        if self.lost_track { 0 } else { self.asked.min(asked).saturating_sub(self.answered) }
+    /// How many of those told at that moment wait for their response now.
+    pub(super) fn unanswered_of(&self, when: Moment) -> u64 {
+        if self.lost_track { 0 } else { self.asked.min(when.asked).saturating_sub(self.answered) }
+    }
+
+    /// Whether every request that was told until now had been answered at that moment.
+    pub(super) fn all_answered(&self, when: Moment) -> bool {
+        when.answered >= self.asked
+    }
+
+    /// How far the conversation has come.
+    pub(super) fn now(&self) -> Moment {
+        Moment { asked: self.asked, answered: self.answered }
     }
 
     /// The number of requests told once the one that is answered next was.
@@ -102,9 +121,9 @@ impl Exchanges {
         self.pipelined = true;
     }
 
-    /// A response came, when `asked` requests had been told; `standing`: what is known of the bytes before it.
-    pub(super) fn answer(&mut self, asked: u64, standing: Standing, unpaired: &mut u64) -> Answered {
-        let waiting = self.unanswered_of(asked);
+    /// A response came at that moment; `standing`: what is known of the bytes before it.
+    pub(super) fn answer(&mut self, when: Moment, standing: Standing, unpaired: &mut u64) -> Answered {
+        let waiting = self.unanswered_of(when);
         if waiting >= 2 {
             match standing {
                 Standing::Certain => self.pipelined = true,
@@ -161,12 +180,9 @@ mod tests {
             exchanges.ask(kind, &mut unpaired);
         }
         for (number, kind) in [(0, Asked::Other), (1, Asked::Head), (2, Asked::Connect)] {
-            assert_eq!(
-                exchanges.answer(3, Standing::Certain, &mut unpaired),
-                Answered { exchange: Some(number), kind }
-            );
+            assert_eq!(exchanges.answer(exchanges.now(), Standing::Certain, &mut unpaired), Answered { exchange: Some(number), kind });
         }
-        assert_eq!(exchanges.answer(3, Standing::Certain, &mut unpaired).exchange, None);
+        assert_eq!(exchanges.answer(exchanges.now(), Standing::Certain, &mut unpaired).exchange, None);
         assert_eq!(unpaired, 1);
     }
 
@@ -175,7 +191,7 @@ mod tests {
         let (mut exchanges, mut unpaired) = (Exchanges::default(), 0);
         exchanges.ask(Asked::Other, &mut unpaired);
         exchanges.ask(Asked::Other, &mut unpaired);
-        assert_eq!(exchanges.answer(2, Standing::Resumed, &mut unpaired).exchange, Some(1));
+        assert_eq!(exchanges.answer(exchanges.now(), Standing::Resumed, &mut unpaired).exchange, Some(1));
         assert_eq!((exchanges.unanswered(), unpaired), (0, 1));
     }
 
@@ -185,10 +201,10 @@ mod tests {
         for _ in 0..4 {
             exchanges.ask(Asked::Other, &mut unpaired);
         }
-        assert_eq!(exchanges.answer(4, Standing::Certain, &mut unpaired).exchange, Some(0));
-        assert_eq!(exchanges.answer(4, Standing::Resumed, &mut unpaired).exchange, None);
+        assert_eq!(exchanges.answer(exchanges.now(), Standing::Certain, &mut unpaired).exchange, Some(0));
+        assert_eq!(exchanges.answer(exchanges.now(), Standing::Resumed, &mut unpaired).exchange, None);
         exchanges.ask(Asked::Other, &mut unpaired);
-        assert_eq!(exchanges.answer(5, Standing::Certain, &mut unpaired).exchange, None);
+        assert_eq!(exchanges.answer(exchanges.now(), Standing::Certain, &mut unpaired).exchange, None);
     }
 
     #[test]
@@ -197,6 +213,6 @@ mod tests {
         for number in 0..100 {
             assert_eq!(exchanges.ask(Asked::Other, &mut unpaired), number);
         }
-        assert_eq!(exchanges.answer(100, Standing::Certain, &mut unpaired).exchange, None);
+        assert_eq!(exchanges.answer(exchanges.now(), Standing::Certain, &mut unpaired).exchange, None);
     }
 }

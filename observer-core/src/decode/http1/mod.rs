@@ -32,11 +32,11 @@ use std::time::Duration;
 
 use self::chunks::{Chunks, Step};
 use self::draft::{Draft, Progress};
-use self::exchanges::{Asked, Exchanges};
+use self::exchanges::{Asked, Exchanges, Moment};
 use self::framing::{Body, Framing};
 use self::half::{AHEAD_MAX, Distance, Expected, Half, Standing};
 use self::head::{Reading, Wanted};
-use self::start_line::{Looks, Role, StartLine, looks, path};
+use self::start_line::{Looks, Role, StartLine, looks, looks_anywhere, path};
 use super::{Fidelity, Output, Piece};
 use crate::message::{End, Header, Message, MessageBody, Protocol, RequestHead, ResponseHead};
 use crate::time::Timestamp;
@@ -84,7 +84,7 @@ impl Http1 {
         }
         self.overdue(piece.at, out);
         let role = if piece.from == self.client { Role::Requests } else { Role::Responses };
-        self.place(role, piece, self.exchanges.asked(), out);
+        self.place(role, piece, self.exchanges.now(), out);
         self.drain(role, out);
     }
 
@@ -143,34 +143,34 @@ impl Http1 {
         }
     }
 
-    /// Takes a piece at its place. `asked`: how many requests had been told when it came.
-    fn place(&mut self, role: Role, piece: &Piece<'_>, asked: u64, out: &mut Output<'_>) {
+    /// Takes a piece at its place. `when`: what had been told when it came.
+    fn place(&mut self, role: Role, piece: &Piece<'_>, when: Moment, out: &mut Output<'_>) {
         let half = self.half(role);
         match half.expected {
             Expected::Anything => {
-                if looks(role, piece.bytes) != Looks::No {
-                    self.start(role, piece, Standing::First, asked, out);
+                if looks_anywhere(role, piece.bytes) != Looks::No {
+                    self.start(role, piece, Standing::First, when, out);
                 }
                 return;
             }
-            Expected::Adrift { chunked, head_at } => return self.adrift(role, piece, (chunked, head_at), asked, out),
+            Expected::Adrift { chunked, head_at } => return self.adrift(role, piece, (chunked, head_at), when, out),
             Expected::UntilClose if !half.bodiless_perhaps || piece.seq != half.next => return,
             Expected::Sized { left } if left > AHEAD_MAX && self.fidelity == Fidelity::Heads => {
                 // How often the sequence numbers wrapped meanwhile is not known; where the body ends among them is.
                 if piece.seq == half.end_of(left) && looks(role, piece.bytes) != Looks::No {
-                    self.start(role, piece, Standing::Certain, asked, out);
+                    self.start(role, piece, Standing::Certain, when, out);
                 }
                 return;
             }
             _ => {}
         }
         match half.distance(piece.seq) {
-            Distance::Ahead(0) => self.consume(role, piece.at, piece.bytes, piece.wire_len, asked, out),
-            Distance::Ahead(distance) => self.gap(role, piece, u64::from(distance), asked, out),
+            Distance::Ahead(0) => self.consume(role, piece.at, piece.bytes, piece.wire_len, when, out),
+            Distance::Ahead(distance) => self.gap(role, piece, u64::from(distance), when, out),
             Distance::Behind(by) => {
                 if let Some(wire_len) = piece.wire_len.checked_sub(by).filter(|&len| len > 0) {
                     let bytes = usize::try_from(by).ok().and_then(|by| piece.bytes.get(by..)).unwrap_or_default();
-                    self.consume(role, piece.at, bytes, wire_len, asked, out);
+                    self.consume(role, piece.at, bytes, wire_len, when, out);
                 }
             }
         }
@@ -180,21 +180,21 @@ impl Http1 {
     fn drain(&mut self, role: Role, out: &mut Output<'_>) {
         while let Some(held) = self.half_mut(role).pop_reached() {
             if !self.quiet {
-                self.place(role, &held.piece(self.sender(role)), held.asked, out);
+                self.place(role, &held.piece(self.sender(role)), held.when, out);
             }
         }
     }
 
     /// A head begins with this piece.
-    fn start(&mut self, role: Role, piece: &Piece<'_>, standing: Standing, asked: u64, out: &mut Output<'_>) {
+    fn start(&mut self, role: Role, piece: &Piece<'_>, standing: Standing, when: Moment, out: &mut Output<'_>) {
         let half = self.half_mut(role);
         half.next = piece.seq;
         half.expect_head(standing);
-        self.consume(role, piece.at, piece.bytes, piece.wire_len, asked, out);
+        self.consume(role, piece.at, piece.bytes, piece.wire_len, when, out);
     }
 
     /// A piece begins `distance` bytes ahead.
-    fn gap(&mut self, role: Role, piece: &Piece<'_>, distance: u64, asked: u64, out: &mut Output<'_>) {
+    fn gap(&mut self, role: Role, piece: &Piece<'_>, distance: u64, when: Moment, out: &mut Output<'_>) {
         let fidelity = self.fidelity;
         let half = self.half_mut(role);
         half.bodiless_perhaps = false;
@@ -202,7 +202,7 @@ impl Http1 {
             Expected::Sized { left } if distance <= left => {
                 half.advance(distance);
                 half.expect_sized(left.saturating_sub(distance));
-                return self.consume(role, piece.at, piece.bytes, piece.wire_len, asked, out);
+                return self.consume(role, piece.at, piece.bytes, piece.wire_len, when, out);
             }
             Expected::Sized { left } => {
                 half.advance(left);
@@ -212,63 +212,62 @@ impl Http1 {
                 if chunks.skip(distance) {
                     half.advance(distance);
                     half.expected = Expected::Chunked(chunks);
-                    return self.consume(role, piece.at, piece.bytes, piece.wire_len, asked, out);
+                    return self.consume(role, piece.at, piece.bytes, piece.wire_len, when, out);
                 }
                 if fidelity == Fidelity::Heads {
                     half.drift_in_chunks();
-                    return self.place(role, piece, asked, out);
+                    return self.place(role, piece, when, out);
                 }
             }
             _ => {}
         }
-        if self.passed_unseen(role, piece, asked, out) {
+        if let Some(when) = self.passed_unseen(role, piece, when, out) {
             out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
-            return self.start(role, piece, Standing::Resumed, asked, out);
+            return self.start(role, piece, Standing::Resumed, when, out);
         }
-        self.hold(role, piece, asked, out);
+        self.hold(role, piece, when, out);
     }
 
-    /// Whether the exchange shows that a whole message has passed unseen before this head, so that waiting for it is in vain.
-    /// Only where a tap shows heads: there a head is seldom late and often the last piece for a while.
-    fn passed_unseen(&mut self, role: Role, piece: &Piece<'_>, asked: u64, out: &mut Output<'_>) -> bool {
+    /// Whether the exchange shows that a whole message has passed unseen before this head, so that waiting for it is in vain;
+    /// and what had been told by then. Only where a tap shows heads: there a head is seldom late and often the last piece for
+    /// a while.
+    fn passed_unseen(&mut self, role: Role, piece: &Piece<'_>, when: Moment, out: &mut Output<'_>) -> Option<Moment> {
         let half = self.half(role);
         if self.fidelity == Fidelity::Whole || half.is_waiting() || half.expected != Expected::Head {
-            return false;
+            return None;
         }
-        if looks(role, piece.bytes) != Looks::Yes {
-            return false;
+        if looks_anywhere(role, piece.bytes) != Looks::Yes {
+            return None;
         }
-        match role {
-            Role::Requests => self.exchanges.unmatched() > 0,
-            Role::Responses => {
-                if self.exchanges.unanswered() == 0 && self.requests.ahead.is_some() {
-                    // Missing before the held request, and missing before this response: an exchange passed unseen, and
-                    // the held text is no body of it.
-                    self.trust_held_requests(piece.at, out);
-                    return self.exchanges.unanswered() > 0;
-                }
-                self.exchanges.unanswered_of(asked) >= 2 && !self.exchanges.pipelined()
-            }
+        if role == Role::Requests {
+            return (self.exchanges.unmatched() > 0).then_some(when);
         }
+        if self.exchanges.unanswered() == 0 && self.requests.ahead.is_some() {
+            // Missing before the held request, and missing before this response: an exchange passed unseen, and the held text
+            // is no body of it.
+            let trusted = self.trust_held_requests(piece.at, out);
+            return (trusted && self.exchanges.unanswered() > 0).then_some(self.exchanges.now());
+        }
+        (self.exchanges.unanswered_of(when) >= 2 && !self.exchanges.pipelined()).then_some(when)
     }
 
-    fn hold(&mut self, role: Role, piece: &Piece<'_>, asked: u64, out: &mut Output<'_>) {
+    fn hold(&mut self, role: Role, piece: &Piece<'_>, when: Moment, out: &mut Output<'_>) {
         let half = self.half_mut(role);
         let ahead = half.ahead.get_or_insert_default();
         if ahead.has_room(piece) {
-            return ahead.hold(piece, half.next, asked);
+            return ahead.hold(piece, half.next, when);
         }
         out.anomalies.reorder_overflow = out.anomalies.reorder_overflow.saturating_add(1);
         self.settle(role, piece.at, out);
-        self.place(role, piece, asked, out);
+        self.place(role, piece, when, out);
     }
 
     /// Takes the first missing bytes of a direction for lost.
     fn settle(&mut self, role: Role, at: Timestamp, out: &mut Output<'_>) {
-        let asked = self.exchanges.asked();
+        let when = self.exchanges.now();
         let half = self.half_mut(role);
         if let Some(draft) = half.draft.take() {
-            self.cut(role, &draft, asked, out);
+            self.cut(role, &draft, when, out);
         } else if half.expected == Expected::Head {
             self.missed(role, false, at, out);
         } else {
@@ -277,15 +276,17 @@ impl Http1 {
         self.drain(role, out);
     }
 
-    /// Takes the bytes before the held requests for an exchange that passed unseen.
-    fn trust_held_requests(&mut self, at: Timestamp, out: &mut Output<'_>) {
+    /// Takes the bytes before the held requests for an exchange that passed unseen, unless they belong to a head that was seen.
+    fn trust_held_requests(&mut self, at: Timestamp, out: &mut Output<'_>) -> bool {
         let first = self.requests.ahead.as_ref().and_then(|ahead| ahead.first()).map(|held| held.seq);
         if self.requests.draft.is_some() || self.requests.expected != Expected::Head || first.is_none() {
-            return self.settle(Role::Requests, at, out);
+            self.settle(Role::Requests, at, out);
+            return false;
         }
         self.missed(Role::Requests, true, at, out);
         self.requests.expected = Expected::Adrift { chunked: false, head_at: first };
         self.drain(Role::Requests, out);
+        true
     }
 
     /// A piece while the direction is adrift.
@@ -294,7 +295,7 @@ impl Http1 {
         role: Role,
         piece: &Piece<'_>,
         (chunked, head_at): (bool, Option<u32>),
-        asked: u64,
+        when: Moment,
         out: &mut Output<'_>,
     ) {
         let end = piece.seq.wrapping_add(piece.wire_len);
@@ -304,19 +305,19 @@ impl Http1 {
             }
             return;
         }
-        let looks = looks(role, piece.bytes);
+        let looks = looks_anywhere(role, piece.bytes);
         if looks != Looks::No {
             if head_at == Some(piece.seq) {
-                return self.start(role, piece, Standing::Certain, asked, out);
+                return self.start(role, piece, Standing::Certain, when, out);
             }
             let believed = match role {
                 Role::Requests => {
-                    self.exchanges.unanswered() == 0 || piece.at.since(self.asked_at) >= UNANSWERED_WAIT_MAX
+                    self.exchanges.all_answered(when) || piece.at.since(self.asked_at) >= UNANSWERED_WAIT_MAX
                 }
-                Role::Responses => asked > self.responses.since,
+                Role::Responses => when.asked > self.responses.since,
             };
             if believed {
-                return self.start(role, piece, Standing::Resumed, asked, out);
+                return self.start(role, piece, Standing::Resumed, when, out);
             }
             out.anomalies.doubtful_heads = out.anomalies.doubtful_heads.saturating_add(u64::from(looks == Looks::Yes));
         }
@@ -330,16 +331,18 @@ impl Http1 {
     }
 
     /// Takes bytes that begin where the direction stands, and the `wire_len` minus those that were not captured.
-    fn consume(&mut self, role: Role, at: Timestamp, bytes: &[u8], wire_len: u32, asked: u64, out: &mut Output<'_>) {
+    fn consume(&mut self, role: Role, at: Timestamp, bytes: &[u8], wire_len: u32, when: Moment, out: &mut Output<'_>) {
         let mut rest = bytes;
         let told_before = self.exchanges.asked();
         while !rest.is_empty() && !self.quiet {
             let half = self.half_mut(role);
-            if std::mem::take(&mut half.bodiless_perhaps) && looks(role, rest) == Looks::Yes {
+            let later = when.asked > half.since;
+            if std::mem::take(&mut half.bodiless_perhaps) && later && looks(role, rest) == Looks::Yes {
+                // The response to a later request stands where the body would: there is none.
                 half.expect_head(Standing::Certain);
             }
             let taken = match half.expected {
-                Expected::Head => self.head(role, at, rest, asked, out),
+                Expected::Head => self.head(role, at, rest, when, out),
                 Expected::Sized { left } => {
                     let take = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
                     half.expect_sized(left.saturating_sub(take as u64));
@@ -370,18 +373,18 @@ impl Http1 {
         }
         let uncaptured = u64::from(wire_len).saturating_sub(bytes.len() as u64);
         if uncaptured > 0 && !self.quiet {
-            self.pass_over(role, at, uncaptured, asked, out);
+            self.pass_over(role, at, uncaptured, when, out);
         }
     }
 
     /// Passes over bytes that were on the wire and not captured.
-    fn pass_over(&mut self, role: Role, at: Timestamp, count: u64, asked: u64, out: &mut Output<'_>) {
+    fn pass_over(&mut self, role: Role, at: Timestamp, count: u64, when: Moment, out: &mut Output<'_>) {
         let half = self.half_mut(role);
         half.advance(count);
         half.bodiless_perhaps = false;
         match half.expected {
             Expected::Head => match half.draft.take() {
-                Some(draft) => self.cut(role, &draft, asked, out),
+                Some(draft) => self.cut(role, &draft, when, out),
                 None => self.missed(role, false, at, out),
             },
             Expected::Sized { left } => match left.checked_sub(count) {
@@ -400,7 +403,7 @@ impl Http1 {
     }
 
     /// Takes the next bytes of a head; returns how many of them belong to it.
-    fn head(&mut self, role: Role, at: Timestamp, bytes: &[u8], asked: u64, out: &mut Output<'_>) -> usize {
+    fn head(&mut self, role: Role, at: Timestamp, bytes: &[u8], when: Moment, out: &mut Output<'_>) -> usize {
         let mut draft = match self.half_mut(role).draft.take() {
             Some(draft) => draft,
             None => {
@@ -411,7 +414,7 @@ impl Http1 {
                 let mut wanted = Wanted::new();
                 match head::read(role, bytes, out.interest, &mut wanted) {
                     Reading::Whole { start, framing, len } => {
-                        self.tell(role, at, &start, wanted.as_slice(), Some(framing), asked, out);
+                        self.tell(role, at, &start, wanted.as_slice(), Some(framing), when, out);
                         return len;
                     }
                     Reading::NotHttp => {
@@ -429,13 +432,13 @@ impl Http1 {
             }
             Progress::Whole(len) => {
                 if let Some(start) = draft.start() {
-                    self.tell(role, draft.at, &start, &draft.headers(true), Some(draft.framing()), asked, out);
+                    self.tell(role, draft.at, &start, &draft.headers(true), Some(draft.framing()), when, out);
                 }
                 len
             }
             Progress::TooLong => {
                 out.anomalies.heads_too_long = out.anomalies.heads_too_long.saturating_add(1);
-                self.tell_part(role, &draft, asked, out);
+                self.tell_part(role, &draft, when, out);
                 bytes.len()
             }
             Progress::NotHttp => {
@@ -458,24 +461,30 @@ impl Http1 {
     }
 
     /// The rest of a head is missing.
-    fn cut(&mut self, role: Role, draft: &Draft, asked: u64, out: &mut Output<'_>) {
+    fn cut(&mut self, role: Role, draft: &Draft, when: Moment, out: &mut Output<'_>) {
         if draft.start().is_some() {
             out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
-            self.tell_part(role, draft, asked, out);
+            self.tell_part(role, draft, when, out);
         } else if self.half(role).standing == Standing::Certain || draft.looks() == Looks::Yes {
             self.missed(role, false, draft.at, out);
         } else {
-            self.no_head(role, out);
+            // Too little was seen to call it a message.
+            self.lose(role);
         }
+    }
+
+    /// Bytes are missing, and the head of the message that is passing may be among them.
+    fn lose(&mut self, role: Role) {
+        let since = self.exchanges.after_next_answer();
+        let half = self.half_mut(role);
+        half.drift();
+        half.since = since;
     }
 
     /// A head was somewhere in bytes that are missing. `answered`: its response is known to have passed too.
     fn missed(&mut self, role: Role, answered: bool, at: Timestamp, out: &mut Output<'_>) {
         out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
-        let since = self.exchanges.after_next_answer();
-        let half = self.half_mut(role);
-        half.drift();
-        half.since = since;
+        self.lose(role);
         if role == Role::Requests {
             self.unobserved(answered, at, out);
         }
@@ -489,10 +498,10 @@ impl Http1 {
     }
 
     /// Tells a head of which the end is not known.
-    fn tell_part(&mut self, role: Role, draft: &Draft, asked: u64, out: &mut Output<'_>) {
+    fn tell_part(&mut self, role: Role, draft: &Draft, when: Moment, out: &mut Output<'_>) {
         self.half_mut(role).drift();
         if let Some(start) = draft.start() {
-            self.tell(role, draft.at, &start, &draft.headers(false), None, asked, out);
+            self.tell(role, draft.at, &start, &draft.headers(false), None, when, out);
         }
     }
 
@@ -504,7 +513,7 @@ impl Http1 {
         start: &StartLine<'_>,
         headers: &[Header<'_>],
         framing: Option<Framing>,
-        asked: u64,
+        when: Moment,
         out: &mut Output<'_>,
     ) {
         let protocol = start.protocol();
@@ -537,7 +546,7 @@ impl Http1 {
                     }
                     return;
                 }
-                self.tell_response(at, status, headers, framing, asked, out);
+                self.tell_response(at, status, headers, framing, when, out);
             }
         }
     }
@@ -548,17 +557,17 @@ impl Http1 {
         status: u16,
         headers: &[Header<'_>],
         framing: Option<Framing>,
-        mut asked: u64,
+        mut when: Moment,
         out: &mut Output<'_>,
     ) {
         if self.exchanges.unanswered() == 0 && self.requests.is_waiting() {
             // The server had what is waited for here.
             self.settle(Role::Requests, at, out);
-            asked = self.exchanges.asked();
+            when = self.exchanges.now();
         }
         let standing = self.responses.standing;
-        self.responses.since = asked;
-        let answered = self.exchanges.answer(asked, standing, &mut out.anomalies.unpaired);
+        self.responses.since = when.asked;
+        let answered = self.exchanges.answer(when, standing, &mut out.anomalies.unpaired);
         let upgraded = status == 101 || (answered.kind == Asked::Connect && (200..300).contains(&status));
         let head = ResponseHead { status, headers, complete: framing.is_some(), upgraded };
         let (from, exchange, protocol) = (self.client.other(), answered.exchange, self.protocol);

@@ -38,6 +38,47 @@ const METHOD_BYTES_MAX: usize = 17;
 /// `HTTP/1.`: RFC 9112 section 2.3; the minor version follows.
 const VERSION: &[u8] = b"HTTP/1.";
 
+/// The methods of the IANA registry (HTTP Method Registry) and PURGE, the usual ones first; without those that another one
+/// ends with (BIND, CHECKOUT, LINK, LOCK) and PRI, which is no request.
+const METHODS: [&str; 36] = [
+    "GET",
+    "POST",
+    "PUT",
+    "DELETE",
+    "HEAD",
+    "PATCH",
+    "OPTIONS",
+    "CONNECT",
+    "TRACE",
+    "ACL",
+    "BASELINE-CONTROL",
+    "CHECKIN",
+    "COPY",
+    "LABEL",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "ORDERPATCH",
+    "PROPFIND",
+    "PROPPATCH",
+    "PURGE",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+];
+
 impl<'a> StartLine<'a> {
     /// Reads a first line without its line end.
     pub(super) fn parse(role: Role, line: &'a [u8]) -> Option<Self> {
@@ -98,6 +139,20 @@ pub(crate) fn looks(role: Role, bytes: &[u8]) -> Looks {
             _ => Looks::No,
         },
     }
+}
+
+/// Whether `bytes`, before which others may be missing, look like a head. The end of a request line can look like one with
+/// another method (`ET /`), so the method must be a registered one.
+pub(crate) fn looks_anywhere(role: Role, bytes: &[u8]) -> Looks {
+    let looks = looks(role, bytes);
+    if role == Role::Responses || looks == Looks::No {
+        return looks;
+    }
+    let known = match split_method(bytes) {
+        Some((method, _)) => METHODS.iter().any(|known| known.as_bytes() == method),
+        None => METHODS.iter().any(|known| known.as_bytes().starts_with(bytes)),
+    };
+    if known { looks } else { Looks::No }
 }
 
 /// The target without scheme, authority and query: `/cart/7` of `http://shop/cart/7?key=1` (RFC 9112 section 3.2). Bytes that
@@ -210,6 +265,20 @@ mod tests {
         for text in ["HTTP/2 200\r\n", "HTTP/1.1 20\r\n", "HTTP/1.1 2000\r\n", "HTTP/1.1 abc\r\n", "HTTPS\r\n"] {
             assert_eq!(looks(Role::Responses, text.as_bytes()), Looks::No, "{text}");
         }
+    }
+
+    #[test]
+    fn where_bytes_may_be_missing_no_method_is_the_end_of_another() {
+        for (number, method) in METHODS.iter().enumerate() {
+            // ORDERPATCH ends with PATCH, which cannot be done without.
+            let ends = METHODS.iter().filter(|other| other.ends_with(method) && **method != "PATCH").count();
+            assert_eq!(ends, 1, "{method}");
+            assert!(!METHODS[..number].contains(method));
+        }
+        assert_eq!(looks_anywhere(Role::Requests, b"ET / HTTP/1.1\r\n"), Looks::No);
+        assert_eq!(looks_anywhere(Role::Requests, b"ET"), Looks::No);
+        assert_eq!(looks_anywhere(Role::Requests, b"PROPF"), Looks::Perhaps);
+        assert_eq!(looks_anywhere(Role::Requests, b"GET / HTTP/1.1\r\n"), Looks::Yes);
     }
 
     #[test]
