@@ -26,7 +26,7 @@ pub(super) struct Generations<K, V> {
 impl<K: Hash + Eq + Copy, V: Copy + Default> Generations<K, V> {
     /// A map of two generations that together take at most `bytes` (but room for [`BUCKETS_MIN`] each).
     pub(super) fn new(bytes: usize, age: Duration) -> Self {
-        // One control byte a bucket, and 7 of 8 buckets used at most (hashbrown 0.15, raw.rs, `bucket_mask_to_capacity`).
+        // One control byte a bucket, and 7 of 8 buckets used at most (hashbrown, `bucket_mask_to_capacity`).
         let bucket_bytes = size_of::<(K, V)>().saturating_add(1);
         let affordable = bytes.checked_div(bucket_bytes.saturating_mul(2)).unwrap_or(0).max(BUCKETS_MIN);
         let buckets = 1_usize << affordable.ilog2();

@@ -14,11 +14,13 @@ use crate::limits::{ARRIVED_MEMORY, Limits};
 use crate::names::Names;
 use crate::time::Timestamp;
 
-/// The share of the memory limit that the traces of services may take: one in this many. With 128 MiB: 229,376 traces a
-/// generation, at 38 bytes each.
-const SEEN_SHARE: usize = 6;
-/// The same for the origins of traces. With 128 MiB: 229,376 traces a generation, at 28 bytes each.
-const ORIGIN_SHARE: usize = 8;
+/// The share of the memory limit that the memory of traces may take: one in this many. With 128 MiB: 229,376 traces of up to
+/// three services a generation, at 61 bytes each.
+const MEMORY_SHARE: usize = 4;
+/// Services of a trace that are kept side by side: what belongs to a trace is then found with one look at memory.
+const SLOTS: usize = 3;
+/// Entries that one trace may take; at services past `SLOTS * PAGES_MAX` it is not counted.
+const PAGES_MAX: u32 = 16;
 
 /// A message that carries a trace, at the service that receives or sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,72 +41,65 @@ pub struct Sighting {
     pub peer: ServiceId,
 }
 
-/// A trace id that takes 16 bytes at an alignment of 4.
+/// A trace, and which of its entries: 20 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Id([u32; 4]);
-
-impl Id {
-    #[allow(clippy::cast_possible_truncation, reason = "the four words of the id")]
-    fn new(id: TraceId) -> Self {
-        let TraceId(id) = id;
-        Self([id as u32, (id >> 32) as u32, (id >> 64) as u32, (id >> 96) as u32])
-    }
-
-    fn halves(self) -> (u64, u64) {
-        let Self([a, b, c, d]) = self;
-        (u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32)
-    }
-}
-
-impl Hash for Id {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let (low, high) = self.halves();
-        state.write_u64(low);
-        state.write_u64(high);
-    }
-}
-
-/// A trace at a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    id: Id,
-    service: ServiceId,
+    id: [u32; 4],
+    page: u32,
 }
 
-/// What is remembered of a trace at a service: 12 bytes.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    tenant: TenantId,
-    /// Who sent it here, where it is foreign.
-    sender: ServiceId,
-    /// Two bits a point, in the order of [`Point::ALL`]: 0 not counted, else 1 + the place in [`DECISIONS`].
-    points: u8,
-    foreign: bool,
-}
-
-impl Default for Seen {
-    fn default() -> Self {
-        Self { tenant: Names::UNKNOWN_TENANT, sender: ServiceId(0), points: 0, foreign: false }
+impl Key {
+    #[allow(clippy::cast_possible_truncation, reason = "the four words of the id")]
+    fn new(TraceId(id): TraceId, page: u32) -> Self {
+        Self { id: [id as u32, (id >> 32) as u32, (id >> 64) as u32, (id >> 96) as u32], page }
     }
 }
 
-/// The decisions in the order of the two bits of [`Seen::points`].
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { id: [a, b, c, d], page } = *self;
+        state.write_u64(u64::from(a) | u64::from(b) << 32);
+        // The page only tells apart what would else be the same place.
+        state.write_u64((u64::from(c) | u64::from(d) << 32) ^ u64::from(page));
+    }
+}
+
+/// What is remembered of a trace at up to [`SLOTS`] services: 32 bytes.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    services: [(ServiceId, TenantId); SLOTS],
+    /// Who sent the trace to the service at which it entered.
+    sender: ServiceId,
+    /// Of each service two bits a point, in the order of [`Point::ALL`]: 0 not counted, else 1 + the place in [`DECISIONS`].
+    /// All zero: the slot is free.
+    points: [u8; SLOTS],
+    /// 1 + the slot of the service at which the trace entered the observed services from outside.
+    entered: u8,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        let free = (ServiceId(0), Names::UNKNOWN_TENANT);
+        Self { services: [free; SLOTS], sender: ServiceId(0), points: [0; SLOTS], entered: 0 }
+    }
+}
+
+/// The decisions in the order of the two bits of [`Known::points`].
 const DECISIONS: [Sampled; 3] = [Sampled::Sampled, Sampled::NotSampled, Sampled::Deferred];
 
-impl Seen {
-    fn decision(self, point: Point) -> Option<Sampled> {
-        let code = self.points >> shift(point) & 0b11;
-        DECISIONS.get(usize::from(code).checked_sub(1)?).copied()
-    }
+/// The two bits of a decision, at the place of its point.
+fn code(point: Point, sampled: Sampled) -> u8 {
+    let code: u8 = match sampled {
+        Sampled::Sampled => 1,
+        Sampled::NotSampled => 2,
+        Sampled::Deferred => 3,
+    };
+    code << shift(point)
+}
 
-    fn decide(&mut self, point: Point, sampled: Sampled) {
-        let code = match sampled {
-            Sampled::Sampled => 1,
-            Sampled::NotSampled => 2,
-            Sampled::Deferred => 3,
-        };
-        self.points |= code << shift(point);
-    }
+fn decision(points: u8, point: Point) -> Option<Sampled> {
+    let code = points >> shift(point) & 0b11;
+    DECISIONS.get(usize::from(code).checked_sub(1)?).copied()
 }
 
 fn shift(point: Point) -> u32 {
@@ -116,31 +111,24 @@ fn shift(point: Point) -> u32 {
     }
 }
 
-/// The service at which a trace was seen first; where that is another service, somebody observed decided on it.
-#[derive(Clone, Copy, Debug)]
-struct Origin(ServiceId);
-
-impl Default for Origin {
-    fn default() -> Self {
-        Self(ServiceId(0))
-    }
-}
+/// The bits of the points that show that a service was given the trace or started it.
+const HAD_IT: u8 = 0b1111;
 
 /// The bounded memory of distinct traces, and the series that they add up to.
 #[derive(Debug)]
 pub struct Traces {
-    seen: Generations<Key, Seen>,
-    origins: Generations<Id, Origin>,
+    known: Generations<Key, Known>,
     series: Series,
+    refused: u64,
 }
 
 impl Traces {
     /// An empty memory within `limits`.
     pub fn new(limits: &Limits) -> Self {
         Self {
-            seen: Generations::new(limits.memory_bytes.wrapping_div(SEEN_SHARE), ARRIVED_MEMORY),
-            origins: Generations::new(limits.memory_bytes.wrapping_div(ORIGIN_SHARE), ARRIVED_MEMORY),
+            known: Generations::new(limits.memory_bytes.wrapping_div(MEMORY_SHARE), ARRIVED_MEMORY),
             series: Series::new(limits.memory_bytes),
+            refused: 0,
         }
     }
 
@@ -150,43 +138,14 @@ impl Traces {
     /// none, all that was counted of it moves to the tenant that a later one names. Where both ends of a request are
     /// observed, the sender's sight comes before the receiver's.
     pub fn observe(&mut self, sighting: &Sighting) -> bool {
-        let Sighting { at, service, tenant, point, trace_id, sampled, peer } = *sighting;
-        let id = Id::new(trace_id);
-        let (seen, _) = self.seen.entry(at, Key { id, service });
-
-        if seen.tenant == Names::UNKNOWN_TENANT && tenant != Names::UNKNOWN_TENANT {
-            for counted in Point::ALL {
-                if let Some(decision) = seen.decision(counted) {
-                    let foreign = seen.foreign && counted == Point::Received;
-                    let trial = Trial { at, point: counted, sampled: decision, foreign, sender: seen.sender };
-                    self.series.remove(service, Names::UNKNOWN_TENANT, &trial);
-                    self.series.add(service, tenant, &trial);
-                }
-            }
-            seen.tenant = tenant;
-        }
-        if seen.decision(point).is_some() {
-            return false;
-        }
-
-        seen.decide(point, sampled);
-        let mut foreign = false;
-        if matches!(point, Point::Received | Point::Started) {
-            let (origin, new) = self.origins.entry(at, id);
-            if new {
-                *origin = Origin(service);
-            }
-            // A service that started the trace and gets it back did decide on it.
-            let started_here = seen.decision(Point::Started).is_some();
-            foreign = point == Point::Received && origin.0 == service && !started_here;
-            if foreign {
-                seen.foreign = true;
-                seen.sender = peer;
+        for page in 0..PAGES_MAX {
+            let (known, _) = self.known.entry(sighting.at, Key::new(sighting.trace_id, page));
+            if let Some(slot) = known.slot(sighting.service) {
+                return known.count(slot, page == 0, sighting, &mut self.series);
             }
         }
-        let trial = Trial { at, point, sampled, foreign, sender: peer };
-        self.series.add(service, seen.tenant, &trial);
-        true
+        self.refused = self.refused.saturating_add(1);
+        false
     }
 
     /// The counts.
@@ -195,12 +154,61 @@ impl Traces {
     }
 
     /// The tables of this stage for `observer_tracked` and `observer_evicted_total`: name, entries, evicted or refused.
-    pub fn tables(&self) -> [(&'static str, usize, u64); 3] {
+    pub fn tables(&self) -> [(&'static str, usize, u64); 2] {
         [
-            ("traces", self.seen.len(), self.seen.evicted()),
-            ("trace_origins", self.origins.len(), self.origins.evicted()),
+            ("traces", self.known.len(), self.known.evicted().saturating_add(self.refused)),
             ("series", self.series.len(), self.series.refused()),
         ]
+    }
+}
+
+impl Known {
+    /// The slot of a service: its own, or the first free one.
+    fn slot(&self, service: ServiceId) -> Option<usize> {
+        self.services.iter().zip(self.points).position(|((known, _), points)| points == 0 || *known == service)
+    }
+
+    /// Whether a service other than the one in `slot` was given the trace or started it before, or this one started it.
+    fn decided_before(&self, slot: usize) -> bool {
+        let started = 0b11 << shift(Point::Started);
+        self.points.iter().enumerate().any(|(other, points)| {
+            let decides = if other == slot { started } else { HAD_IT };
+            points & decides != 0
+        })
+    }
+
+    fn count(&mut self, slot: usize, first_page: bool, sighting: &Sighting, series: &mut Series) -> bool {
+        let Sighting { at, service, tenant, point, sampled, peer, .. } = *sighting;
+        // A trace that is known to more services than one entry holds was given to one of those.
+        let before = !first_page || self.decided_before(slot);
+        let entered = u8::try_from(slot).unwrap_or(u8::MAX).saturating_add(1);
+        let (Some(place), Some(points)) = (self.services.get_mut(slot), self.points.get_mut(slot)) else {
+            return false;
+        };
+        if *points == 0 {
+            *place = (service, tenant);
+        } else if place.1 == Names::UNKNOWN_TENANT && tenant != Names::UNKNOWN_TENANT {
+            for counted in Point::ALL {
+                if let Some(decision) = decision(*points, counted) {
+                    let foreign = self.entered == entered && counted == Point::Received;
+                    let trial = Trial { at, point: counted, sampled: decision, foreign, sender: self.sender };
+                    series.remove(service, Names::UNKNOWN_TENANT, &trial);
+                    series.add(service, tenant, &trial);
+                }
+            }
+            place.1 = tenant;
+        }
+        if decision(*points, point).is_some() {
+            return false;
+        }
+        *points |= code(point, sampled);
+        let foreign = point == Point::Received && !before;
+        if foreign {
+            self.entered = entered;
+            self.sender = peer;
+        }
+        series.add(service, place.1, &Trial { at, point, sampled, foreign, sender: peer });
+        true
     }
 }
 
@@ -241,9 +249,24 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_takes_at_most_48_bytes() {
+    fn an_entry_for_three_services_takes_at_most_64_bytes() {
         // At 7 of 8 buckets used, with the control byte.
-        assert!((size_of::<(Key, Seen)>() + 1) * 8 / 7 <= 48);
+        assert!((size_of::<(Key, Known)>() + 1) * 8 / 7 <= 64);
+    }
+
+    #[test]
+    fn a_trace_through_many_services_counts_once_at_each() {
+        let mut run = Run::new();
+        for _ in 0..2 {
+            for service in 1..=40 {
+                run.see(ServiceId(service), ACME, Point::Received, 1, Sampled::Sampled);
+            }
+        }
+        for service in 1..=40 {
+            assert_eq!(run.share(ServiceId(service), ACME, Point::Received), (1, 1), "{service}");
+            let foreign = run.counts(ServiceId(service), ACME, Point::Received).foreign.traces;
+            assert_eq!(foreign, u64::from(service == 1));
+        }
     }
 
     #[test]
@@ -313,9 +336,8 @@ mod tests {
         for trace in 1..60_000_u32 {
             run.see(SHOP, TenantId(trace + 2), Point::Received, u128::from(trace) << 64 | 7, Sampled::Sampled);
         }
-        let [traces, origins, series] = run.0.tables();
+        let [traces, series] = run.0.tables();
         assert!(traces.1 < 10_000 && traces.2 > 40_000, "{traces:?}");
-        assert!(origins.1 < 10_000 && origins.2 > 40_000, "{origins:?}");
         assert!(series.1 < 1_000 && series.2 > 50_000, "{series:?}");
         assert_eq!(run.share(SHOP, Names::OVERFLOW_TENANT, Point::Received).0, series.2);
     }
