@@ -10,7 +10,7 @@ use observer_core::ids::{ConnectionId, ExchangeId, ServiceId, TenantId};
 use observer_core::message::{End, HeaderName, Interest, Message, MessageBody, Protocol, RequestHead};
 use observer_core::names::Names;
 use observer_core::propagation::{
-    Answer, Hidden, Hop, Inbound, Outbound, Outcome, Owner, Propagation, WeightOutcome, no_hop,
+    Answer, Hidden, Hop, Inbound, NoHop, Outbound, Outcome, Owner, Propagation, WeightOutcome, no_hop,
 };
 use observer_core::sampling::Point;
 use observer_core::sampling::traces::{Sighting, Traces};
@@ -116,7 +116,8 @@ impl Stages {
                     Fact::Absent | Fact::NotObserved => Names::UNKNOWN_TENANT,
                 };
                 let number = message.exchange.unwrap_or_default();
-                let uncounted = self.is_uncounted(head);
+                let telemetry = Self::no_hop(head);
+                let uncounted = telemetry.is_some() || self.is_ignored(head);
                 if uncounted {
                     link.uncounted = Some(number);
                 }
@@ -124,6 +125,13 @@ impl Stages {
                 let host = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
                 let client = parties.party(known, (message.from, false), ends, host, &mut self.names);
                 let server = parties.party(known, (message.from.other(), true), ends, host, &mut self.names);
+                if telemetry == Some(NoHop::Telemetry)
+                    && head.method != "GET"
+                    && let Some(owner) = client.observed()
+                {
+                    // It exports spans or metrics.
+                    self.ledger.takes_part(owner.service);
+                }
                 let exchange = ExchangeId { connection, number };
                 let protocol = message.protocol;
                 let request = Request { at, protocol, exchange, head, context: &context, tenant, uncounted };
@@ -296,10 +304,14 @@ impl Stages {
         }
     }
 
-    fn is_uncounted(&self, head: &RequestHead<'_>) -> bool {
-        let ignored = !self.ignore.is_empty() && self.ignore.iter().any(|pattern| pattern.matches(head.path));
+    fn is_ignored(&self, head: &RequestHead<'_>) -> bool {
+        !self.ignore.is_empty() && self.ignore.iter().any(|pattern| pattern.matches(head.path))
+    }
+
+    /// Whether a request is telemetry or a probe.
+    fn no_hop(head: &RequestHead<'_>) -> Option<NoHop> {
         let (content_type, agent) = (header(head, HeaderName::CONTENT_TYPE), header(head, HeaderName::USER_AGENT));
-        ignored || no_hop(head.method, head.path, content_type, agent).is_some()
+        no_hop(head.method, head.path, content_type, agent)
     }
 
     pub(super) fn progress(&self) -> Progress {
