@@ -55,8 +55,8 @@ fn lose(pieces: &[Owned], holes: &[(prop::sample::Index, usize)]) -> Vec<Owned> 
     for (at, count) in holes {
         if !left.is_empty() {
             let at = at.index(left.len());
-            let lost: Vec<u32> = left[at..].iter().take(*count).map(|piece| piece.seq).collect();
-            left.retain(|piece| !lost.contains(&piece.seq) || first.contains(&Some(piece.seq)));
+            let lost = left[at..].iter().take(*count).take_while(|piece| !first.contains(&Some(piece.seq))).count();
+            left.drain(at..at + lost);
         }
     }
     left
@@ -66,8 +66,9 @@ fn holes() -> impl Strategy<Value = Vec<(prop::sample::Index, usize)>> {
     prop::collection::vec((any::<prop::sample::Index>(), 1..4_usize), 1..2)
 }
 
+/// Segments of which the first is enough to recognise the protocol.
 fn cuts() -> impl Strategy<Value = Vec<usize>> {
-    prop::collection::vec(prop_oneof![1..60_usize, 60..400_usize, Just(usize::MAX)], 1..20)
+    prop::collection::vec(prop_oneof![20..60_usize, 60..400_usize, Just(usize::MAX)], 1..20)
 }
 
 proptest! {
@@ -81,7 +82,7 @@ proptest! {
     #[test]
     fn a_lost_record_of_the_kernel_never_invents(script in script(false), cuts in cuts(), holes in holes()) {
         let mut cuts = cuts.into_iter().cycle();
-        let pieces = lose(&thin(&cut(&script.runs, |_| cuts.next().unwrap_or(1)), 300), &holes);
+        let pieces = lose(&thin(&cut(&script.runs, |_| cuts.next().unwrap_or(1)), usize::MAX), &holes);
         check_nothing_is_invented(&script, &tell(Fidelity::Heads, &pieces).0)?;
     }
 

@@ -499,7 +499,7 @@ impl Http1 {
 
     /// Tells a head of which the end is not known.
     fn tell_part(&mut self, role: Role, draft: &Draft, when: Moment, out: &mut Output<'_>) {
-        self.half_mut(role).drift();
+        self.lose(role);
         if let Some(start) = draft.start() {
             self.tell(role, draft.at, &start, &draft.headers(false), None, when, out);
         }
