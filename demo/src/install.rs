@@ -102,6 +102,8 @@ fn node_modules() -> Result<PathBuf> {
         std::fs::copy(&list, place.join("package.json"))?;
         let mut npm = Command::new("npm");
         npm.args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]);
+        // By default it tries for minutes before it says that there is no network.
+        npm.args(["--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=4000"]);
         step("Node libraries from npm", npm.current_dir(place))
     })?;
     Ok(place.join("node_modules"))
@@ -127,7 +129,7 @@ fn once(place: &Path, list: &Path, install: impl FnOnce(&Path) -> Result<()>) ->
 /// Runs one step with a sign of life; its output is shown only when it fails.
 ///
 /// # Errors
-/// The step's own words, and a hint where it looks like a missing network.
+/// The step's own words, or one plain line where it is the network that is missing.
 pub fn step(what: &str, command: &mut Command) -> Result<()> {
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})")?);
@@ -142,10 +144,14 @@ pub fn step(what: &str, command: &mut Command) -> Result<()> {
         return Ok(());
     }
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let hint = if looks_offline(&said) { "\nThis looks like a missing network: the step needs one, once." } else { "" };
+    if looks_offline(&said) {
+        bail!(
+            "{what}: the network does not answer. It is needed for this once; nothing was changed outside the build directory"
+        );
+    }
     let lines: Vec<&str> = said.lines().collect();
     let last = lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().join("\n");
-    bail!("{what} failed ({}).{hint}\n{last}", output.status)
+    bail!("{what} failed ({})\n{last}", output.status)
 }
 
 /// Whether what apt, pip or npm said is about a network that is not there.
