@@ -1,8 +1,6 @@
 //! `observer schema`: the JSON Schema of the audit report.
 
-use observer_core::audit::report::Report;
-
-use crate::cli::exit::{Failure, Outcome, Status};
+use crate::cli::exit::{Outcome, Status};
 use crate::cli::write_out;
 
 /// Prints the schema.
@@ -11,8 +9,6 @@ use crate::cli::write_out;
 ///
 /// Standard output cannot be written.
 pub fn run() -> Outcome {
-    let schema = schemars::schema_for!(Report);
-    let text = serde_json::to_string_pretty(&schema).map_err(|error| Failure::wrong(error.to_string()))?;
-    write_out(&format!("{text}\n"))?;
+    write_out(&format!("{}\n", observer_core::audit::schema().trim_end()))?;
     Ok(Status::Clean)
 }
