@@ -61,7 +61,7 @@ impl Script {
 
     fn step(&mut self, line: &str) -> String {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let at = Timestamp(1_000_000_000 + milliseconds(words[0]));
+        let at = Timestamp(1_000_000_000 + nanoseconds(words[0].parse().unwrap()));
         match words[1] {
             "in" => {
                 let exchange = exchange(words[2]);
@@ -120,8 +120,9 @@ pub(super) fn play(lines: &str) -> String {
     Script::new().play(true, lines).finish()
 }
 
-fn milliseconds(text: &str) -> u64 {
-    (text.parse::<f64>().unwrap() * 1e6) as u64
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
+pub(super) fn nanoseconds(milliseconds: f64) -> u64 {
+    (milliseconds * 1e6) as u64
 }
 
 fn exchange(name: &str) -> ExchangeId {

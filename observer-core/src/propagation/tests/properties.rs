@@ -90,7 +90,7 @@ fn accused(service: &Service, memory_bytes: usize) -> u64 {
     let mut accused = 0;
     let mut open = std::collections::BTreeMap::new();
     for (at, event) in events(service) {
-        let at = Timestamp(1_000_000_000 + (at * 1e6) as u64);
+        let at = Timestamp(1_000_000_000 + nanoseconds(at));
         let exchange = |number| ExchangeId { connection: ConnectionId(1), number };
         let mut send = |trace, path| {
             propagation.request_out(&Outbound {
