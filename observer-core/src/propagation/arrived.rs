@@ -183,9 +183,9 @@ impl Arrived {
         }
         let mut arrival = Arrival::new(at, context, tenant, weight);
         if !self.old.is_empty()
-            && let Some(before) = self.old.get(&key).filter(|before| before.at.after(ARRIVED_MEMORY) > at)
+            && let Some(before) = self.old.remove(&key).filter(|before| before.at.after(ARRIVED_MEMORY) > at)
         {
-            arrival = *before;
+            arrival = before;
             arrival.again(at, context, tenant, weight);
         }
         if self.young.len() >= self.generation_max {
@@ -228,7 +228,7 @@ impl Arrived {
 
     fn turn(&mut self, now: Timestamp) {
         for (key, arrival) in self.old.drain() {
-            if arrival.at.after(ARRIVED_MEMORY) > now && !self.young.contains_key(&key) {
+            if arrival.at.after(ARRIVED_MEMORY) > now {
                 self.evicted.add(key.hash(), now);
                 self.evicted_total = self.evicted_total.saturating_add(1);
             }

@@ -181,3 +181,6 @@ pub struct Hop {
     /// What hid requests, where the outcome is unattributed.
     pub hidden: Option<Hidden>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -324,8 +324,12 @@ impl Flight {
 
     /// The workload sends a new trace, and only this request can have caused it.
     fn starts(&mut self, trace: TraceContext) {
-        if self.brought == Brought::Nothing && self.trace.is_none() {
-            self.trace = Some(trace);
+        match &mut self.trace {
+            _ if self.brought != Brought::Nothing => {}
+            None => self.trace = Some(trace),
+            // Several traces that were decided differently: which one the request belongs to is open.
+            Some(known) if known.sampled != trace.sampled => known.sampled = Sampled::Deferred,
+            Some(_) => {}
         }
     }
 }
