@@ -1,4 +1,3 @@
 //! The runtime sampling observer.
-mod capture;
 
 fn main() {}
