@@ -2,7 +2,9 @@
 
 use super::doctor::host::Host;
 use super::doctor::{Reason, privileges};
-use crate::capture::Source;
+use std::path::PathBuf;
+
+use crate::capture::{KernelCapture, KernelSource, Options, Source, cgroup};
 use crate::cli::exit::Failure;
 use crate::config::{Config, SourceName};
 
@@ -33,6 +35,31 @@ pub(super) fn open(config: &Config) -> Result<Box<dyn Source>, Failure> {
 }
 
 /// The one place that opens the kernel's hooks.
-fn open_kernel(name: SourceName, _config: &Config) -> Result<Box<dyn Source>, Reason> {
-    Err(Reason::new(format!("live capture by {} is not part of this build", name.as_str()), "use observer replay"))
+fn open_kernel(name: SourceName, config: &Config) -> Result<Box<dyn Source>, Reason> {
+    let source = match name {
+        SourceName::Cgroup => KernelSource::Cgroup,
+        SourceName::SocketFilter => KernelSource::SocketFilter,
+        SourceName::Tls => return Err(Reason::new("it captures no plaintext", "name cgroup in capture.sources")),
+    };
+    let options = Options {
+        source,
+        cgroup_directory: config.only.cgroup.as_deref().and_then(directory),
+        ports: config.capture.ports.clone(),
+        ..Options::default()
+    };
+    let capture = KernelCapture::open(&options)
+        .map_err(|error| Reason::new(error.to_string(), "observer doctor tells what this kernel allows"))?;
+    for state in capture.programs() {
+        if let Err(reason) = &state.outcome {
+            tracing::warn!("{} is not attached: {reason}; connections are attributed without it", state.program);
+        }
+    }
+    Ok(Box::new(capture))
+}
+
+/// The directory of a cgroup v2 by its path under the mount; `None` where there is none of that path (on hybrid hosts the
+/// path may be of another hierarchy), and the selection is made by process alone.
+fn directory(path: &str) -> Option<PathBuf> {
+    let directory = cgroup::root().ok()?.join(path.trim_start_matches('/'));
+    directory.is_dir().then_some(directory)
 }
