@@ -50,8 +50,8 @@ fn key(line: &str) -> String {
 /// Leaves out some runs of pieces, but not the first of an end: a stream is joined where its first piece is.
 fn lose(pieces: &[Owned], holes: &[(prop::sample::Index, usize)]) -> Vec<Owned> {
     let mut left = pieces.to_vec();
-    let first = [End::First, End::Second]
-        .map(|end| pieces.iter().find(|piece| piece.from == end).map(|piece| piece.seq));
+    let first =
+        [End::First, End::Second].map(|end| pieces.iter().find(|piece| piece.from == end).map(|piece| piece.seq));
     for (at, count) in holes {
         if !left.is_empty() {
             let at = at.index(left.len());

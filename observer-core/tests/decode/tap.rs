@@ -36,7 +36,13 @@ pub(crate) fn cut(runs: &[(End, Vec<u8>)], mut segment: impl FnMut(usize) -> usi
             let (piece, after) = rest.split_at(segment(rest.len()).clamp(1, rest.len()));
             let seq = &mut next[usize::from(*from == End::Second)];
             let wire_len = u32::try_from(piece.len()).expect("a segment");
-            pieces.push(Owned { at: pieces.len() as u64 * 1000, from: *from, seq: *seq, wire_len, bytes: piece.to_vec() });
+            pieces.push(Owned {
+                at: pieces.len() as u64 * 1000,
+                from: *from,
+                seq: *seq,
+                wire_len,
+                bytes: piece.to_vec(),
+            });
             *seq = seq.wrapping_add(wire_len);
             rest = after;
         }

@@ -67,6 +67,8 @@ impl Ahead {
 
     /// Bytes held.
     pub(super) fn buffered_bytes(&self) -> usize {
-        self.bytes.saturating_add(self.pieces.capacity().saturating_mul(size_of::<Held>())).saturating_add(size_of::<Self>())
+        self.bytes
+            .saturating_add(self.pieces.capacity().saturating_mul(size_of::<Held>()))
+            .saturating_add(size_of::<Self>())
     }
 }

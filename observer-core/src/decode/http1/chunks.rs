@@ -89,7 +89,8 @@ impl Chunks {
 mod tests {
     use super::*;
 
-    const BODY: &[u8] = b"5\r\nhello\r\n1B;name=\"v\"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n0\r\nTrailer: x\r\n\r\nHTTP";
+    const BODY: &[u8] =
+        b"5\r\nhello\r\n1B;name=\"v\"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n0\r\nTrailer: x\r\n\r\nHTTP";
 
     #[test]
     fn the_end_is_found_wherever_the_body_is_cut() {

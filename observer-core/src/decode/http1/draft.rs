@@ -120,8 +120,9 @@ impl Draft {
         let ends = self.passing || next_line.is_some_and(|byte| !matches!(byte, b' ' | b'\t'));
         let doubtful = usize::from(!whole && self.last_is_wanted && !ends);
         let certain = self.headers.len().saturating_sub(doubtful);
-        let value = |&(name, start, end): &(HeaderName, usize, usize)| {
-            Header { name, value: self.kept.get(start..end).unwrap_or_default() }
+        let value = |&(name, start, end): &(HeaderName, usize, usize)| Header {
+            name,
+            value: self.kept.get(start..end).unwrap_or_default(),
         };
         self.headers.iter().take(certain).map(value).collect()
     }

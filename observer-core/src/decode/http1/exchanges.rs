@@ -180,7 +180,10 @@ mod tests {
             exchanges.ask(kind, &mut unpaired);
         }
         for (number, kind) in [(0, Asked::Other), (1, Asked::Head), (2, Asked::Connect)] {
-            assert_eq!(exchanges.answer(exchanges.now(), Standing::Certain, &mut unpaired), Answered { exchange: Some(number), kind });
+            assert_eq!(
+                exchanges.answer(exchanges.now(), Standing::Certain, &mut unpaired),
+                Answered { exchange: Some(number), kind }
+            );
         }
         assert_eq!(exchanges.answer(exchanges.now(), Standing::Certain, &mut unpaired).exchange, None);
         assert_eq!(unpaired, 1);

@@ -106,8 +106,9 @@ impl<'a> StartLine<'a> {
         if !matches!(rest.first(), None | Some(b' ')) {
             return None;
         }
-        let status =
-            [hundreds, tens, ones].iter().fold(0_u16, |sum, &&digit| sum.wrapping_mul(10).wrapping_add(u16::from(digit & 15)));
+        let status = [hundreds, tens, ones]
+            .iter()
+            .fold(0_u16, |sum, &&digit| sum.wrapping_mul(10).wrapping_add(u16::from(digit & 15)));
         Some(Self::Status { status, protocol })
     }
 
@@ -161,7 +162,8 @@ pub(super) fn path<'a>(method: &str, target: &'a [u8]) -> Cow<'a, str> {
     if target.first() == Some(&b'/') || method == "CONNECT" {
         return String::from_utf8_lossy(target);
     }
-    let Some(authority) = memchr::memmem::find(target, b"://").and_then(|colon| target.get(colon.saturating_add(3)..)) else {
+    let Some(authority) = memchr::memmem::find(target, b"://").and_then(|colon| target.get(colon.saturating_add(3)..))
+    else {
         return String::from_utf8_lossy(target);
     };
     match memchr(b'/', authority).and_then(|slash| authority.get(slash..)) {
@@ -192,12 +194,22 @@ fn target_looks(method: &[u8], target: &[u8]) -> Looks {
     match target.first() {
         None => Looks::Perhaps,
         Some(b'/' | b'*') => Looks::Yes,
-        Some(first) if method == b"CONNECT" => if first.is_ascii_graphic() { Looks::Yes } else { Looks::No },
+        Some(first) if method == b"CONNECT" => {
+            if first.is_ascii_graphic() {
+                Looks::Yes
+            } else {
+                Looks::No
+            }
+        }
         Some(_) => {
             let scheme = target.get(..4).unwrap_or(target);
             match b"http".get(..scheme.len()) {
                 Some(wanted) if scheme.eq_ignore_ascii_case(wanted) => {
-                    if scheme.len() == 4 { Looks::Yes } else { Looks::Perhaps }
+                    if scheme.len() == 4 {
+                        Looks::Yes
+                    } else {
+                        Looks::Perhaps
+                    }
                 }
                 _ => Looks::No,
             }
@@ -239,8 +251,14 @@ mod tests {
     #[test]
     fn other_protocols_and_text_do_not() {
         for text in [
-            "PRI * HTTP/2.0\r\n", "GET /\r\n", "get / HTTP/1.1\r\n", "QUIT\r\n", "GET  HTTP/1.1\r\n", "MAIL FROM:<a>\r\n",
-            "GET / HTTP/1.1 and more\r\n", "PRI * HTTP/1.1\r\n",
+            "PRI * HTTP/2.0\r\n",
+            "GET /\r\n",
+            "get / HTTP/1.1\r\n",
+            "QUIT\r\n",
+            "GET  HTTP/1.1\r\n",
+            "MAIL FROM:<a>\r\n",
+            "GET / HTTP/1.1 and more\r\n",
+            "PRI * HTTP/1.1\r\n",
         ] {
             assert_eq!(looks(Role::Requests, text.as_bytes()), Looks::No, "{text}");
         }
@@ -252,9 +270,9 @@ mod tests {
     #[test]
     fn where_bytes_may_be_missing_no_method_is_the_end_of_another() {
         for (number, method) in METHODS.iter().enumerate() {
+            let longer = METHODS.iter().filter(|other| *other != method && other.ends_with(method));
             // ORDERPATCH ends with PATCH, which cannot be done without.
-            let ends = METHODS.iter().filter(|other| other.ends_with(method) && **method != "PATCH").count();
-            assert_eq!(ends, 1, "{method}");
+            assert!(longer.count() == 0 || *method == "PATCH", "{method}");
             assert!(!METHODS[..number].contains(method));
         }
         assert_eq!(looks_anywhere(Role::Requests, b"ET / HTTP/1.1\r\n"), Looks::No);
