@@ -51,14 +51,14 @@ fn unescape(text: &str) -> Vec<u8> {
 fn curl_and_nginx_on_one_connection() {
     check(
         include_str!("../recordings/curl_nginx.txt"),
-        &expect![[r#"
+        &expect![[r"
         > 0 http/1.1 GET /a.txt | host: 127.0.0.1:19001 | user-agent: curl/7.88.1 | traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 | x-tenant-id: acme
         < 0 http/1.1 200 | content-type: text/plain
         > 1 http/1.1 GET /missing | host: 127.0.0.1:19001 | user-agent: curl/7.88.1 | traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 | x-tenant-id: acme
         < 1 http/1.1 404 | content-type: text/html
         > 2 http/1.1 GET /a.txt | host: 127.0.0.1:19001 | user-agent: curl/7.88.1 | traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 | x-tenant-id: acme
         < 2 http/1.1 200 | content-type: text/plain
-    "#]],
+    "]],
     );
 }
 
@@ -66,12 +66,12 @@ fn curl_and_nginx_on_one_connection() {
 fn answers_to_head_have_no_body() {
     check(
         include_str!("../recordings/curl_head_nginx.txt"),
-        &expect![[r#"
+        &expect![[r"
         > 0 http/1.1 HEAD /big.txt | host: 127.0.0.1:19002 | user-agent: curl/7.88.1 | traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
         < 0 http/1.1 200 | content-type: text/plain
         > 1 http/1.1 HEAD /a.txt | host: 127.0.0.1:19002 | user-agent: curl/7.88.1 | traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
         < 1 http/1.1 200 | content-type: text/plain
-    "#]],
+    "]],
     );
 }
 
@@ -79,12 +79,12 @@ fn answers_to_head_have_no_body() {
 fn bodies_that_look_like_requests_are_sent_after_100_continue() {
     check(
         include_str!("../recordings/curl_continue_node.txt"),
-        &expect![[r#"
+        &expect![[r"
         > 0 http/1.1 POST /up | host: 127.0.0.1:19003 | user-agent: curl/7.88.1 | traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 | content-type: application/x-www-form-urlencoded
         < 0 http/1.1 200 | content-type: text/plain
         > 1 http/1.1 POST /up | host: 127.0.0.1:19003 | user-agent: curl/7.88.1 | traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 | content-type: application/x-www-form-urlencoded
         < 1 http/1.1 200 | content-type: text/plain
-    "#]],
+    "]],
     );
 }
 
@@ -92,7 +92,7 @@ fn bodies_that_look_like_requests_are_sent_after_100_continue() {
 fn chunks_trailers_and_no_content_between_two_nodes() {
     check(
         include_str!("../recordings/node_node.txt"),
-        &expect![[r#"
+        &expect![[r"
         > 0 http/1.1 GET /chunks | traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 | host: localhost:19004
         < 0 http/1.1 200
         > 1 http/1.1 POST /up | traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 | tracestate: a=1 | host: localhost:19004
@@ -101,7 +101,7 @@ fn chunks_trailers_and_no_content_between_two_nodes() {
         < 2 http/1.1 204 | content-type: text/plain
         > 3 http/1.1 HEAD /up | host: localhost:19004
         < 3 http/1.1 200 | content-type: text/plain
-    "#]],
+    "]],
     );
 }
 
@@ -109,10 +109,10 @@ fn chunks_trailers_and_no_content_between_two_nodes() {
 fn http_1_0_closes() {
     check(
         include_str!("../recordings/requests_python.txt"),
-        &expect![[r#"
+        &expect![[r"
         > 0 http/1.1 GET /a.txt | host: 127.0.0.1:19005 | user-agent: python-requests/2.34.2 | baggage: tenant.id=acme | traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
         < 0 http/1.0 200 | content-type: text/plain
-    "#]],
+    "]],
     );
 }
 
@@ -120,10 +120,10 @@ fn http_1_0_closes() {
 fn after_an_upgrade_nothing_is_read() {
     check(
         include_str!("../recordings/upgrade_node.txt"),
-        &expect![[r#"
+        &expect![[r"
         > 0 http/1.1 GET /ws | host: a | upgrade: websocket | traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
         < 0 http/1.1 101 upgraded | upgrade: websocket
-    "#]],
+    "]],
     );
 }
 
@@ -131,9 +131,9 @@ fn after_an_upgrade_nothing_is_read() {
 fn inside_a_tunnel_nothing_is_read() {
     check(
         include_str!("../recordings/curl_connect_node.txt"),
-        &expect![[r#"
+        &expect![[r"
         > 0 http/1.1 CONNECT 127.0.0.1:18082 | host: 127.0.0.1:18082 | user-agent: curl/7.88.1 | traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
         < 0 http/1.1 200 upgraded
-    "#]],
+    "]],
     );
 }

@@ -1,5 +1,7 @@
 //! Conversations made up at random: the bytes that two ends send, and the messages that must be told of them.
 
+#![expect(clippy::format_push_string, reason = "heads read best as the formats that they are")]
+
 use observer_core::message::End;
 use proptest::prelude::*;
 
@@ -11,6 +13,7 @@ pub(crate) struct Exchange {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one way in which a request can be written")]
 struct Request {
     method: &'static str,
     filler: usize,

@@ -139,7 +139,8 @@ impl Exchanges {
         }
         if waiting == 0 || self.lost_track {
             *unpaired = unpaired.saturating_add(1);
-            self.unmatched = self.unmatched.saturating_add(1);
+            // Once track is lost the request may have been told.
+            self.unmatched = self.unmatched.saturating_add(u32::from(!self.lost_track));
             return Answered { exchange: None, kind: Asked::Unseen };
         }
         let number = self.answered;

@@ -75,11 +75,11 @@ impl Http1 {
         match half.expected {
             Expected::Head => match half.draft.take() {
                 Some(draft) => self.cut(role, &draft, when, out),
-                None => self.missed(role, false, at, out),
+                None => self.missed_within(role, at, out),
             },
             Expected::Sized { left } => match left.checked_sub(count) {
                 Some(left) => half.expect_sized(left),
-                None => self.missed(role, false, at, out),
+                None => self.missed_within(role, at, out),
             },
             Expected::Chunked(mut chunks) => {
                 if chunks.skip(count) {
@@ -90,6 +90,14 @@ impl Http1 {
             }
             Expected::Anything | Expected::UntilClose | Expected::Adrift { .. } => {}
         }
+    }
+
+    /// A head is behind another message in one piece, where it was not captured.
+    fn missed_within(&mut self, role: Role, at: Timestamp, out: &mut Output<'_>) {
+        if role == Role::Requests && self.exchanges.unanswered() > 0 {
+            self.exchanges.pipelines();
+        }
+        self.missed(role, false, at, out);
     }
 
     /// Takes the next bytes of a head; returns how many of them belong to it.
