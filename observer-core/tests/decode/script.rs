@@ -176,7 +176,8 @@ impl Body {
         match self {
             Self::None => Vec::new(),
             Self::Sized(text) => {
-                *head += &format!("Content-Length: {}{line_end}", text.len());
+                // The space keeps the end of a head from being cut off as `0 CR LF CR LF`, which looks like a last chunk.
+                *head += &format!("Content-Length: {} {line_end}", text.len());
                 text.clone()
             }
             Self::Chunked(chunks) => {

@@ -120,7 +120,7 @@ impl Http1 {
                     self.no_head(role, out);
                     return bytes.len();
                 }
-                Reading::Draft => Box::new(Draft::new(role, at)),
+                Reading::Draft => Box::new(Draft::new(role, at, self.half(role).standing == Standing::Certain)),
             }
         };
         match draft.push(bytes, out.interest) {
