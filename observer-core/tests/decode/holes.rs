@@ -25,7 +25,7 @@ fn check_nothing_is_invented(script: &Script, told: &[String], pairs: bool) -> R
         let line = line.replace(" incomplete", "");
         if words[0] == ">" {
             let sent = sent.get(&key(&line));
-            prop_assert!(sent.is_some(), "invented: {line}");
+            prop_assert!(sent.is_some(), "invented: {line} of {told:#?}");
             let sent: Vec<&str> = sent.unwrap().split(" | ").skip(1).collect();
             let seen: Vec<&str> = line.split(" | ").skip(1).collect();
             prop_assert!(if incomplete { sent.starts_with(&seen) } else { sent == seen }, "{line} of {sent:?}");
@@ -88,6 +88,8 @@ proptest! {
         // Behind a chunked body of which the kernel shows no end nothing tells that a response is lost; if the next request
         // is lost with it, its response is taken for the lost one.
         let lost_of = |end| thinned.iter().filter(|piece| piece.from == end).count() - pieces.iter().filter(|piece| piece.from == end).count();
+        // Nor is it known then that a request is lost: what its body holds is taken for the next one.
+        prop_assume!(!script.chunked_upload || lost_of(End::First) == 0);
         let pairs = lost_of(End::First) == 0 || lost_of(End::Second) == 0;
         check_nothing_is_invented(&script, &tell(Fidelity::Heads, &pieces).0, pairs)?;
     }

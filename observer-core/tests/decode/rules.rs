@@ -13,7 +13,7 @@ const GET: &str = "GET /a HTTP/1.1\r\n\r\n";
 const POST: &str = "POST /p HTTP/1.1\r\nContent-Length: 100\r\n\r\n";
 const CHUNKED: &str = "POST /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
 const FAKE: &str = "GET /fake HTTP/1.1\r\n\r\n";
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Length: 0\r\n\r\n";
 
 fn len(text: &str) -> u32 {
     u32::try_from(text.len()).expect("a piece")

@@ -8,6 +8,10 @@ use super::{Http1, UNANSWERED_WAIT_MAX};
 use crate::decode::{Fidelity, Output, Piece};
 use crate::time::Timestamp;
 
+/// Fewer missing bytes may have been an interim response and not a final one: `HTTP/1.1 100 Continue` takes 25, most servers
+/// send nothing with it.
+const INTERIM_BYTES_MAX: u64 = 64;
+
 impl Http1 {
     /// Takes a piece at its place. `when`: what had been told when it came.
     pub(super) fn place(&mut self, role: Role, piece: &Piece<'_>, when: Moment, out: &mut Output<'_>) {
@@ -60,7 +64,7 @@ impl Http1 {
     }
 
     /// A piece begins `distance` bytes ahead.
-    fn gap(&mut self, role: Role, piece: &Piece<'_>, distance: u64, when: Moment, out: &mut Output<'_>) {
+    fn gap(&mut self, role: Role, piece: &Piece<'_>, mut distance: u64, when: Moment, out: &mut Output<'_>) {
         let fidelity = self.fidelity;
         let half = self.half_mut(role);
         half.bodiless_perhaps = false;
@@ -73,6 +77,7 @@ impl Http1 {
             Expected::Sized { left } => {
                 half.advance(left);
                 half.expect_head(Standing::Certain);
+                distance = distance.saturating_sub(left);
             }
             Expected::Chunked(mut chunks) => {
                 if chunks.skip(distance) {
@@ -87,7 +92,7 @@ impl Http1 {
             }
             _ => {}
         }
-        if let Some(when) = self.passed_unseen(role, piece, when, out) {
+        if let Some(when) = self.passed_unseen(role, piece, distance, when, out) {
             out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
             return self.start(role, piece, Standing::Resumed, when, out);
         }
@@ -97,7 +102,14 @@ impl Http1 {
     /// Whether the exchange shows that a whole message has passed unseen before this head, so that waiting for it is in vain;
     /// and what had been told by then. Only where a tap shows heads: there a head is seldom late and often the last piece for
     /// a while.
-    fn passed_unseen(&mut self, role: Role, piece: &Piece<'_>, when: Moment, out: &mut Output<'_>) -> Option<Moment> {
+    fn passed_unseen(
+        &mut self,
+        role: Role,
+        piece: &Piece<'_>,
+        distance: u64,
+        when: Moment,
+        out: &mut Output<'_>,
+    ) -> Option<Moment> {
         let half = self.half(role);
         if self.fidelity == Fidelity::Whole || half.is_waiting() || half.expected != Expected::Head {
             return None;
@@ -108,7 +120,7 @@ impl Http1 {
         if role == Role::Requests {
             return (self.exchanges.unmatched() > 0).then_some(when);
         }
-        if self.exchanges.unanswered() == 0 && self.requests.ahead.is_some() {
+        if self.exchanges.unanswered() == 0 && self.requests.ahead.is_some() && distance > INTERIM_BYTES_MAX {
             // Missing before the held request, and missing before this response: an exchange passed unseen, and the held text
             // is no body of it.
             let trusted = self.trust_held_requests(piece.at, out);
@@ -174,7 +186,16 @@ impl Http1 {
         let looks = looks_anywhere(role, piece.bytes);
         if looks != Looks::No {
             if head_at == Some(piece.seq) {
-                return self.start(role, piece, Standing::Certain, when, out);
+                // That body may be another one's, its head lost; only where the client pipelines the order alone tells.
+                let pipelined = role == Role::Responses && self.exchanges.pipelined();
+                let standing = if pipelined { Standing::Certain } else { Standing::Resumed };
+                return self.start(role, piece, standing, when, out);
+            }
+            let mut when = when;
+            if role == Role::Responses && self.exchanges.unanswered() == 0 && self.requests.is_waiting() {
+                // Somebody asked for it: what is waited for there.
+                self.settle(Role::Requests, piece.at, out);
+                when = self.exchanges.now();
             }
             let believed = match role {
                 Role::Requests => {
@@ -184,6 +205,9 @@ impl Http1 {
             };
             if believed {
                 return self.start(role, piece, Standing::Resumed, when, out);
+            }
+            if role == Role::Requests && looks == Looks::Yes {
+                self.exchanges.doubt();
             }
             out.anomalies.doubtful_heads = out.anomalies.doubtful_heads.saturating_add(u64::from(looks == Looks::Yes));
         }

@@ -64,6 +64,7 @@ impl Http1 {
             }
             StartLine::Status { status, .. } => {
                 if status < 200 && status != 101 {
+                    self.interim(at, out);
                     if framing.is_some() {
                         let standing = self.responses.standing;
                         self.responses.expect_head(standing);
@@ -72,6 +73,18 @@ impl Http1 {
                 }
                 self.tell_response(found, status, when, out);
             }
+        }
+    }
+
+    /// An interim response came: where no request waits for one, its request was missed, and what comes next is its body.
+    fn interim(&mut self, at: Timestamp, out: &mut Output<'_>) {
+        if self.exchanges.unanswered() > 0 || self.responses.standing == Standing::First {
+            return;
+        }
+        if self.requests.is_waiting() {
+            self.settle(Role::Requests, at, out);
+        } else if matches!(self.requests.expected, Expected::Head | Expected::Adrift { .. }) {
+            self.missed(Role::Requests, false, at, out);
         }
     }
 
