@@ -136,6 +136,8 @@ impl HeaderName {
 pub struct Interest {
     names: Vec<Box<str>>,
     by_length: Vec<Vec<u16>>,
+    /// The low five bits of the first bytes of all names, which both cases of a letter share.
+    initials: u32,
 }
 
 /// The names that are always wanted, in the order of the constants of [`HeaderName`].
@@ -144,7 +146,7 @@ const ALWAYS: [&str; 7] = ["traceparent", "tracestate", "baggage", "host", "cont
 impl Interest {
     /// The standing names and `configured` ones (any case; tenant and weight headers).
     pub fn new<'n>(configured: impl IntoIterator<Item = &'n str>) -> Self {
-        let mut interest = Self { names: Vec::new(), by_length: Vec::new() };
+        let mut interest = Self { names: Vec::new(), by_length: Vec::new(), initials: 0 };
         for name in ALWAYS.into_iter().chain(configured) {
             interest.add(&name.to_ascii_lowercase());
         }
@@ -157,12 +159,18 @@ impl Interest {
         }
         let Ok(index) = u16::try_from(self.names.len()) else { return };
         self.names.push(name.into());
+        self.initials |= name.bytes().next().map_or(0, initial);
         if self.by_length.len() <= name.len() {
             self.by_length.resize(name.len().saturating_add(1), Vec::new());
         }
         if let Some(same_length) = self.by_length.get_mut(name.len()) {
             same_length.push(index);
         }
+    }
+
+    /// Whether any wanted name may begin with this byte: the cheap question before [`Self::find`].
+    pub fn may_begin(&self, first: u8) -> bool {
+        self.initials & initial(first) != 0
     }
 
     /// The wanted name that `name` is, in any case; `None` for names that nobody asked for.
@@ -177,6 +185,10 @@ impl Interest {
     pub fn name(&self, name: HeaderName) -> &str {
         self.names.get(usize::from(name.0)).map_or("", |name| name)
     }
+}
+
+fn initial(byte: u8) -> u32 {
+    1_u32.wrapping_shl(u32::from(byte & 31))
 }
 
 #[cfg(test)]

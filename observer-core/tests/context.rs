@@ -1,6 +1,8 @@
 //! The context of requests, from the outside: the cases of the W3C conformance tests, what propagators are fed with, and
 //! the order of the extractors.
 
+use std::fmt::Write;
+
 use expect_test::{Expect, expect};
 use observer_core::context::{Extractors, MessageContext, TenantSource, TraceFact, Weight, WeightSource, tracestate};
 use observer_core::fact::Fact;
@@ -94,7 +96,7 @@ fn classify(cases: &Value) -> String {
         };
         let state = if context.tracestate == Fact::Present(()) { " t" } else { "" };
         let baggage = if context.baggage == Fact::Present(()) { " b" } else { "" };
-        lines += &format!("{}: {trace}{state}{baggage}\n", case["id"].as_str().unwrap());
+        writeln!(lines, "{}: {trace}{state}{baggage}", case["id"].as_str().unwrap()).unwrap();
     }
     lines
 }
@@ -102,7 +104,7 @@ fn classify(cases: &Value) -> String {
 #[test]
 fn what_propagators_are_fed_with_is_classified() {
     let cases: Value = serde_json::from_str(include_str!("vectors/propagator_inputs.json")).unwrap();
-    expect![[r#"
+    expect![[r"
         w3c.sampled: true
         w3c.notsampled: false
         w3c.flags02: false random
@@ -195,7 +197,8 @@ fn what_propagators_are_fed_with_is_classified() {
         bag.big: missing b
         bag.toobig: missing
         bag.200: missing b
-    "#]].assert_eq(&classify(&cases));
+    "]]
+    .assert_eq(&classify(&cases));
 }
 
 fn check(path: &str, head: &str, expected: &Expect) {
@@ -244,7 +247,11 @@ fn the_first_source_that_yields_names_the_tenant() {
 
 #[test]
 fn what_an_incomplete_head_does_not_show_is_not_observed() {
-    check("/tenants/a", "X-Tenant-Id: of-header ...", &expect![[r#"tenant Present("of-header ..."), weight NotObserved"#]]);
+    check(
+        "/tenants/a",
+        "X-Tenant-Id: of-header ...",
+        &expect![[r#"tenant Present("of-header ..."), weight NotObserved"#]],
+    );
     check(
         "/tenants/a",
         "baggage: tenant.id=of-baggage,trace.weight=2

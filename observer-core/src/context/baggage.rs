@@ -35,7 +35,7 @@ pub fn members<'a>(headers: &[Header<'a>]) -> impl Iterator<Item = Member<'a>> {
 }
 
 /// The values of the members with this key, percent-encoded as sent.
-pub fn find<'h, 'a, 'k>(headers: &'h [Header<'a>], key: &'k str) -> impl Iterator<Item = &'a [u8]> {
+pub fn find<'a>(headers: &[Header<'a>], key: &str) -> impl Iterator<Item = &'a [u8]> {
     members(headers).filter(move |member| member.key == key.as_bytes()).map(|member| member.value)
 }
 

@@ -6,11 +6,14 @@ use crate::ids::{SpanId, TraceId};
 /// The length of version 00, and the least of every later one.
 const LENGTH: usize = 55;
 /// Bit 0 of the flags: sampled. The other bits say nothing of it.
-const SAMPLED: u8 = 0x01;
+const SAMPLED: u64 = 0x01;
 /// Bit 1 of the flags, since Level 2: the right-most 56 bits of the trace id are random.
-const RANDOM: u8 = 0x02;
+const RANDOM: u64 = 0x02;
 
 /// Reads one header value, without the white space around it.
+///
+/// # Errors
+/// Why a receiver must ignore it.
 pub fn parse(value: &[u8]) -> Result<TraceContext, Malformation> {
     if value.contains(&b',') {
         // Several headers that something on the way has joined (RFC 9110 section 5.3); no field can hold a comma.
@@ -28,16 +31,14 @@ pub fn parse(value: &[u8]) -> Result<TraceContext, Malformation> {
         return Err(Malformation::Delimiter);
     }
     match value.get(LENGTH) {
-        // What follows in later versions is not known yet and may be anything.
-        None => {}
         Some(_) if version == 0 => return Err(Malformation::Length),
-        Some(b'-') => {}
+        // What follows in later versions is not known yet and may be anything.
+        None | Some(b'-') => {}
         Some(_) => return Err(Malformation::Delimiter),
     }
-    let trace_id = hex(field(3, 35)).filter(|&id| id != 0).ok_or(Malformation::TraceId)?;
-    let parent_id = hex(field(36, 52)).and_then(|id| u64::try_from(id).ok()).filter(|&id| id != 0);
-    let parent_id = parent_id.ok_or(Malformation::ParentId)?;
-    let flags = hex(field(53, 55)).and_then(|flags| u8::try_from(flags).ok()).ok_or(Malformation::Flags)?;
+    let trace_id = hex32(field(3, 35)).filter(|&id| id != 0).ok_or(Malformation::TraceId)?;
+    let parent_id = hex(field(36, 52)).filter(|&id| id != 0).ok_or(Malformation::ParentId)?;
+    let flags = hex(field(53, 55)).ok_or(Malformation::Flags)?;
     Ok(TraceContext {
         trace_id: TraceId(trace_id),
         parent_id: SpanId(parent_id),
@@ -47,15 +48,21 @@ pub fn parse(value: &[u8]) -> Result<TraceContext, Malformation> {
     })
 }
 
-/// Lower-case hex digits, at most 32.
-fn hex(digits: &[u8]) -> Option<u128> {
-    digits.iter().try_fold(0_u128, |value, &digit| {
+/// 32 lower-case hex digits.
+fn hex32(digits: &[u8]) -> Option<u128> {
+    let (high, low) = digits.split_at_checked(16)?;
+    Some(u128::from(hex(high)?) << 64 | u128::from(hex(low)?))
+}
+
+/// At most 16 lower-case hex digits.
+fn hex(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0_u64, |value, &digit| {
         let digit = match digit {
             b'0'..=b'9' => digit.wrapping_sub(b'0'),
             b'a'..=b'f' => digit.wrapping_sub(b'a').wrapping_add(10),
             _ => return None,
         };
-        Some(value << 4 | u128::from(digit))
+        Some(value << 4 | u64::from(digit))
     })
 }
 

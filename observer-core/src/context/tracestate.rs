@@ -66,7 +66,9 @@ fn member(text: &[u8]) -> Option<Member<'_>> {
         && key.len() <= PART_BYTES_MAX
         && key.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@'));
     // At least one character, the last no space, which trimming has seen to.
-    let value_is_good = !value.is_empty() && value.len() <= PART_BYTES_MAX && value.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'=');
+    let value_is_good = !value.is_empty()
+        && value.len() <= PART_BYTES_MAX
+        && value.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'=');
     if !key_is_good || !value_is_good {
         return None;
     }

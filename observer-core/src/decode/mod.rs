@@ -68,7 +68,6 @@ pub struct Conversation {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every conversation is soon the large variant")]
 enum Stage {
     Opening(Opening),
     Decoding(Decoder),

@@ -33,7 +33,7 @@ impl Opening {
     pub(super) fn piece(&mut self, piece: &Piece<'_>, fidelity: Fidelity, out: &mut Output<'_>) -> Option<Decoder> {
         if self.held.is_empty() {
             // The usual case: the first piece tells.
-            let mut decoder = match self.recognise(piece.bytes, piece.from, fidelity) {
+            let mut decoder = match Self::recognise(piece.bytes, piece.from, fidelity) {
                 Found::Decoder(decoder) => decoder,
                 Found::Perhaps => {
                     self.hold(piece);
@@ -55,7 +55,7 @@ impl Opening {
         let seen = usize::try_from(seen).unwrap_or(usize::MAX);
         let fresh = piece.bytes.get(seen..).filter(|fresh| !fresh.is_empty())?;
         start.extend_from_slice(fresh);
-        match self.recognise(&start, piece.from, fidelity) {
+        match Self::recognise(&start, piece.from, fidelity) {
             Found::Perhaps if start.len() <= OPENING_BYTES_MAX => {
                 let wire_len = piece.wire_len.saturating_sub(u32::try_from(seen).unwrap_or(u32::MAX));
                 self.hold(&Piece { seq: end.unwrap_or(piece.seq), wire_len, bytes: fresh, ..*piece });
@@ -87,7 +87,7 @@ impl Opening {
         bytes.saturating_add(self.held.capacity().saturating_mul(size_of::<Short>()))
     }
 
-    fn recognise(&self, bytes: &[u8], from: End, fidelity: Fidelity) -> Found {
+    fn recognise(bytes: &[u8], from: End, fidelity: Fidelity) -> Found {
         let mut found = Found::Nothing;
         for recogniser in &RECOGNISERS {
             match (recogniser.recognise)(bytes) {
@@ -111,7 +111,6 @@ impl Opening {
     }
 }
 
-#[expect(clippy::large_enum_variant, reason = "made once a connection, and moved into its place")]
 enum Found {
     Decoder(Decoder),
     Perhaps,

@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use crate::script::{Script, script};
 use crate::tap::{Owned, cut, tell, thin};
 
-/// Checks that every told line is a part of one that was sent, and that no response is given to another request.
-fn check_nothing_is_invented(script: &Script, told: &[String]) -> Result<(), TestCaseError> {
+/// Checks that every told line is a part of one that was sent, and, where it can be known, that no response is given to
+/// another request.
+fn check_nothing_is_invented(script: &Script, told: &[String], pairs: bool) -> Result<(), TestCaseError> {
     let sent: BTreeMap<String, &str> = script.lines.iter().map(|line| (key(line), line.as_str())).collect();
     let mut requests = BTreeMap::new();
     let mut unobserved = 0;
@@ -24,7 +25,7 @@ fn check_nothing_is_invented(script: &Script, told: &[String]) -> Result<(), Tes
         let line = line.replace(" incomplete", "");
         if words[0] == ">" {
             let sent = sent.get(&key(&line));
-            prop_assert!(sent.is_some(), "invented: {line}");
+            prop_assert!(sent.is_some(), "invented: {line} of {told:#?}");
             let sent: Vec<&str> = sent.unwrap().split(" | ").skip(1).collect();
             let seen: Vec<&str> = line.split(" | ").skip(1).collect();
             prop_assert!(if incomplete { sent.starts_with(&seen) } else { sent == seen }, "{line} of {sent:?}");
@@ -32,7 +33,7 @@ fn check_nothing_is_invented(script: &Script, told: &[String]) -> Result<(), Tes
             prop_assert!(earlier.is_none(), "told twice: {line}");
         } else if let Some(tenant) = line.split("x-tenant-id: r").nth(1) {
             prop_assert!(!tenant.contains("fake"), "invented: {line}");
-            if words[1] != "-" {
+            if pairs && words[1] != "-" {
                 prop_assert_eq!(requests.get(words[1]).map(String::as_str), Some(tenant), "{} of {:#?}", line, told);
             }
         }
@@ -76,14 +77,21 @@ proptest! {
     fn a_hole_in_a_capture_never_invents(script in script(false), cuts in cuts(), holes in holes()) {
         let mut cuts = cuts.into_iter().cycle();
         let pieces = lose(&cut(&script.runs, |_| cuts.next().unwrap_or(1)), &holes);
-        check_nothing_is_invented(&script, &tell(Fidelity::Whole, &pieces).0)?;
+        check_nothing_is_invented(&script, &tell(Fidelity::Whole, &pieces).0, true)?;
     }
 
     #[test]
     fn a_lost_record_of_the_kernel_never_invents(script in script(false), cuts in cuts(), holes in holes()) {
         let mut cuts = cuts.into_iter().cycle();
-        let pieces = lose(&thin(&cut(&script.runs, |_| cuts.next().unwrap_or(1)), usize::MAX), &holes);
-        check_nothing_is_invented(&script, &tell(Fidelity::Heads, &pieces).0)?;
+        let thinned = thin(&cut(&script.runs, |_| cuts.next().unwrap_or(1)), usize::MAX);
+        let pieces = lose(&thinned, &holes);
+        // Behind a chunked body of which the kernel shows no end nothing tells that a response is lost; if the next request
+        // is lost with it, its response is taken for the lost one.
+        let lost_of = |end| thinned.iter().filter(|piece| piece.from == end).count() - pieces.iter().filter(|piece| piece.from == end).count();
+        // Nor is it known then that a request is lost: what its body holds is taken for the next one.
+        prop_assume!(!script.chunked_upload || lost_of(End::First) == 0);
+        let pairs = lost_of(End::First) == 0 || lost_of(End::Second) == 0;
+        check_nothing_is_invented(&script, &tell(Fidelity::Heads, &pieces).0, pairs)?;
     }
 
     #[test]
@@ -92,6 +100,6 @@ proptest! {
         for piece in &mut pieces {
             piece.bytes.truncate(snap);
         }
-        check_nothing_is_invented(&script, &tell(Fidelity::Whole, &pieces).0)?;
+        check_nothing_is_invented(&script, &tell(Fidelity::Whole, &pieces).0, true)?;
     }
 }

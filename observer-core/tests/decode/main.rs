@@ -4,5 +4,6 @@
 mod golden;
 mod holes;
 mod properties;
+mod rules;
 mod script;
 mod tap;

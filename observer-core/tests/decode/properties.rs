@@ -13,8 +13,12 @@ fn cuts() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(prop_oneof![Just(1), 1..40_usize, 40..1500_usize, Just(usize::MAX)], 1..40)
 }
 
-fn cycle(cuts: &[usize]) -> impl FnMut(usize) -> usize {
-    let mut cuts = cuts.to_vec().into_iter().cycle();
+fn len(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("a piece")
+}
+
+fn cycle(cuts: &[usize]) -> impl FnMut(usize) -> usize + '_ {
+    let mut cuts = cuts.iter().copied().cycle();
     move |_| cuts.next().unwrap_or(1)
 }
 
@@ -95,8 +99,8 @@ proptest! {
             if last.from == piece.from && last.end() == piece.seq {
                 let overlap = overlaps[number % overlaps.len()].min(last.bytes.len());
                 piece.bytes.splice(0..0, last.bytes[last.bytes.len() - overlap..].iter().copied());
-                piece.seq = piece.seq.wrapping_sub(overlap as u32);
-                piece.wire_len += overlap as u32;
+                piece.seq = piece.seq.wrapping_sub(len(overlap));
+                piece.wire_len += len(overlap);
             }
         }
         let (lines, _) = tell(Fidelity::Whole, &pieces);
@@ -125,7 +129,7 @@ proptest! {
     ) {
         let fidelity = if heads { Fidelity::Heads } else { Fidelity::Whole };
         let pieces: Vec<Owned> = pieces.into_iter().map(|(second, seq, more, at, bytes)| {
-            let wire_len = bytes.len() as u32 + if more % 3 == 0 { more } else { 0 };
+            let wire_len = len(bytes.len()) + if more % 3 == 0 { more } else { 0 };
             Owned { at, from: if second { End::Second } else { End::First }, seq, wire_len, bytes }
         }).collect();
         tell(fidelity, &pieces);
@@ -140,7 +144,7 @@ fn a_head_without_an_end_holds_no_more_than_a_head() {
     let mut seq = 0_u32;
     let start = b"GET /endless HTTP/1.1\r\nHost: a\r\ntracestate: a=1\r\nbaggage: ".to_vec();
     for bytes in std::iter::once(start).chain(std::iter::repeat_n(vec![b'x'; 1000], 500)) {
-        let wire_len = bytes.len() as u32;
+        let wire_len = len(bytes.len());
         let piece = Piece { at: Timestamp(1), from: End::First, seq, wire_len, bytes: &bytes };
         conversation.piece(&piece, &interest, &mut anomalies, &mut |message| told.push(format!("{:?}", message.body)));
         seq += wire_len;

@@ -1,5 +1,7 @@
 //! Conversations made up at random: the bytes that two ends send, and the messages that must be told of them.
 
+#![expect(clippy::format_push_string, reason = "heads read best as the formats that they are")]
+
 use observer_core::message::End;
 use proptest::prelude::*;
 
@@ -11,6 +13,7 @@ pub(crate) struct Exchange {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one way in which a request can be written")]
 struct Request {
     method: &'static str,
     filler: usize,
@@ -40,6 +43,8 @@ enum Body {
 pub(crate) struct Script {
     pub(crate) runs: Vec<(End, Vec<u8>)>,
     pub(crate) lines: Vec<String>,
+    /// Whether some request has a chunked body.
+    pub(crate) chunked_upload: bool,
 }
 
 impl std::fmt::Debug for Script {
@@ -99,7 +104,7 @@ fn exchange() -> impl Strategy<Value = Exchange> {
 /// Scripts of some exchanges. `pipelined`: after the first exchange several requests are sent before the first response.
 pub(crate) fn script(pipelined: bool) -> impl Strategy<Value = Script> {
     prop::collection::vec((exchange(), any::<bool>()), 1..6).prop_map(move |exchanges| {
-        let mut script = Script { runs: Vec::new(), lines: Vec::new() };
+        let mut script = Script { runs: Vec::new(), lines: Vec::new(), chunked_upload: false };
         let mut waiting = Vec::new();
         let last = exchanges.len() - 1;
         for (number, (exchange, together)) in exchanges.into_iter().enumerate() {
@@ -135,6 +140,7 @@ impl Script {
             line += &format!(" | x-tenant-id: t{number}");
         }
         self.lines.push(line);
+        self.chunked_upload |= matches!(request.body, Body::Chunked(_));
         let body = request.body.bytes(&mut head, line_end);
         head += line_end;
         self.send(End::First, head.into_bytes());
@@ -173,7 +179,8 @@ impl Body {
         match self {
             Self::None => Vec::new(),
             Self::Sized(text) => {
-                *head += &format!("Content-Length: {}{line_end}", text.len());
+                // The space keeps the end of a head from being cut off as `0 CR LF CR LF`, which looks like a last chunk.
+                *head += &format!("Content-Length: {} {line_end}", text.len());
                 text.clone()
             }
             Self::Chunked(chunks) => {

@@ -83,8 +83,7 @@ fn opens_a_head(bytes: &[u8]) -> bool {
     let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
     (1..16).contains(&method)
         && match &bytes[method..] {
-            [] | [b' '] => true,
-            [b' ', b'/' | b'*' | b'h' | b'H', ..] => true,
+            [] | [b' '] | [b' ', b'/' | b'*' | b'h' | b'H', ..] => true,
             _ => bytes.starts_with(b"CONNECT "),
         }
 }

@@ -8,7 +8,7 @@ use memchr::memchr;
 
 use super::framing::Framing;
 use super::head::split_header;
-use super::start_line::{Looks, Role, StartLine, looks, without_cr};
+use super::start_line::{Looks, Role, StartLine, looks, looks_anywhere, without_cr};
 use crate::limits::HEAD_BYTES_MAX;
 use crate::message::{Header, HeaderName, Interest};
 use crate::time::Timestamp;
@@ -18,10 +18,13 @@ use crate::time::Timestamp;
 const HEADERS_MAX: usize = 64;
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "the state of the line in progress and of the line before it")]
 pub(super) struct Draft {
     /// When the first byte was seen.
     pub(super) at: Timestamp,
     role: Role,
+    /// Whether a head must begin here, so that any method is believed.
+    certain: bool,
     /// The first line, values of wanted headers, and from `line_start` on the line in progress.
     kept: Vec<u8>,
     line_start: usize,
@@ -52,10 +55,11 @@ pub(super) enum Progress {
 }
 
 impl Draft {
-    pub(super) fn new(role: Role, at: Timestamp) -> Self {
+    pub(super) fn new(role: Role, at: Timestamp, certain: bool) -> Self {
         Self {
             at,
             role,
+            certain,
             kept: Vec::new(),
             line_start: 0,
             passing: false,
@@ -107,7 +111,7 @@ impl Draft {
 
     /// Whether what there is so far is a head for sure.
     pub(super) fn looks(&self) -> Looks {
-        if self.first_line_len.is_some() { Looks::Yes } else { looks(self.role, &self.kept) }
+        if self.first_line_len.is_some() { Looks::Yes } else { self.first_line_looks(&self.kept) }
     }
 
     pub(super) fn framing(&self) -> Framing {
@@ -127,10 +131,14 @@ impl Draft {
         self.headers.iter().take(certain).map(value).collect()
     }
 
+    fn first_line_looks(&self, line: &[u8]) -> Looks {
+        if self.certain { looks(self.role, line) } else { looks_anywhere(self.role, line) }
+    }
+
     fn unfinished_line(&mut self, interest: &Interest) -> Progress {
         let line = self.kept.get(self.line_start..).unwrap_or_default();
         if self.first_line_len.is_none() {
-            return if looks(self.role, line) == Looks::No { Progress::NotHttp } else { Progress::More };
+            return if self.first_line_looks(line) == Looks::No { Progress::NotHttp } else { Progress::More };
         }
         let folded = matches!(line.first(), Some(b' ' | b'\t'));
         if let Some((name, _)) = split_header(line)
@@ -153,7 +161,7 @@ impl Draft {
         let line = self.kept.get(self.line_start..).unwrap_or_default();
         let line = without_cr(line.strip_suffix(b"\n").unwrap_or(line));
         if self.first_line_len.is_none() {
-            if StartLine::parse(self.role, line).is_none() {
+            if self.first_line_looks(&self.kept) == Looks::No {
                 return Progress::NotHttp;
             }
             let len = line.len();

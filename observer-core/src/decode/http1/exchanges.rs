@@ -31,6 +31,8 @@ pub(super) struct Exchanges {
     unmatched: u32,
     pipelined: bool,
     lost_track: bool,
+    /// What looked like a request since the last one was told was taken for body.
+    doubted: bool,
 }
 
 /// How far a conversation had come.
@@ -102,6 +104,7 @@ impl Exchanges {
         self.kinds = self.kinds & !(0b11 << shift) | (kind as u128) << shift;
         self.asked = self.asked.saturating_add(1);
         self.unmatched = 0;
+        self.doubted = false;
         number
     }
 
@@ -121,9 +124,19 @@ impl Exchanges {
         self.pipelined = true;
     }
 
+    /// Something looks like a request, and was taken for the body of the last one.
+    pub(super) fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
     /// A response came at that moment; `standing`: what is known of the bytes before it.
     pub(super) fn answer(&mut self, when: Moment, standing: Standing, unpaired: &mut u64) -> Answered {
         let waiting = self.unanswered_of(when);
+        if waiting > 0 && self.doubted && standing == Standing::Resumed {
+            // It may answer what was taken for body.
+            self.end(unpaired);
+            return Answered { exchange: None, kind: Asked::Unseen };
+        }
         if waiting >= 2 {
             match standing {
                 Standing::Certain => self.pipelined = true,
@@ -139,7 +152,8 @@ impl Exchanges {
         }
         if waiting == 0 || self.lost_track {
             *unpaired = unpaired.saturating_add(1);
-            self.unmatched = self.unmatched.saturating_add(1);
+            // Once track is lost the request may have been told.
+            self.unmatched = self.unmatched.saturating_add(u32::from(!self.lost_track));
             return Answered { exchange: None, kind: Asked::Unseen };
         }
         let number = self.answered;

@@ -39,6 +39,11 @@ pub(super) enum Body {
 }
 
 impl Framing {
+    /// Whether a header that says anything of the length may begin with this byte.
+    pub(super) fn may_begin(first: u8) -> bool {
+        matches!(first, b'C' | b'c' | b'T' | b't')
+    }
+
     /// Takes a header line.
     pub(super) fn header(&mut self, name: &[u8], value: &[u8]) {
         match name.len() {

@@ -97,7 +97,7 @@ impl Half {
     /// Where a body of which `left` bytes are to come ends.
     pub(super) fn end_of(&self, left: u64) -> u32 {
         // Sequence numbers wrap (RFC 9293 section 3.4): the remainder is what counts.
-        self.next.wrapping_add((left & u64::from(u32::MAX)) as u32)
+        self.next.wrapping_add(u32::try_from(left & u64::from(u32::MAX)).unwrap_or(0))
     }
 
     pub(super) fn expect_head(&mut self, standing: Standing) {

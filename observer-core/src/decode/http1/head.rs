@@ -66,7 +66,8 @@ pub(super) fn read<'a>(role: Role, bytes: &'a [u8], interest: &Interest, wanted:
         match line.first() {
             None => return Reading::Whole { start, framing, len: line_start },
             Some(b' ' | b'\t') => return Reading::Draft,
-            Some(_) => {}
+            Some(&first) if interest.may_begin(first) || Framing::may_begin(first) => {}
+            Some(_) => continue,
         }
         let Some((name, value)) = split_header(line) else { continue };
         if let Some(name) = interest.find(name)

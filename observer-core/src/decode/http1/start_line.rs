@@ -270,9 +270,9 @@ mod tests {
     #[test]
     fn where_bytes_may_be_missing_no_method_is_the_end_of_another() {
         for (number, method) in METHODS.iter().enumerate() {
+            let longer = METHODS.iter().filter(|other| *other != method && other.ends_with(method));
             // ORDERPATCH ends with PATCH, which cannot be done without.
-            let ends = METHODS.iter().filter(|other| other.ends_with(method) && **method != "PATCH").count();
-            assert_eq!(ends, 1, "{method}");
+            assert!(longer.count() == 0 || *method == "PATCH", "{method}");
             assert!(!METHODS[..number].contains(method));
         }
         assert_eq!(looks_anywhere(Role::Requests, b"ET / HTTP/1.1\r\n"), Looks::No);

@@ -1,0 +1,192 @@
+//! What bytes are: those that follow one another come in, heads go on to telling, bodies are passed over.
+
+use super::Http1;
+use super::chunks::Step;
+use super::draft::{Draft, Progress};
+use super::exchanges::Moment;
+use super::half::{Expected, Standing};
+use super::head::{self, Reading, Wanted};
+use super::start_line::{Looks, Role, looks};
+use super::telling::Found;
+use crate::decode::Output;
+use crate::time::Timestamp;
+
+impl Http1 {
+    /// Takes bytes that begin where the direction stands, and the `wire_len` minus those that were not captured.
+    pub(super) fn consume(
+        &mut self,
+        role: Role,
+        at: Timestamp,
+        bytes: &[u8],
+        wire_len: u32,
+        when: Moment,
+        out: &mut Output<'_>,
+    ) {
+        let mut rest = bytes;
+        let told_before = self.exchanges.asked();
+        while !rest.is_empty() && !self.quiet {
+            let half = self.half_mut(role);
+            let later = when.asked > half.since;
+            if std::mem::take(&mut half.bodiless_perhaps) && later && looks(role, rest) == Looks::Yes {
+                // The response to a later request stands where the body would: there is none.
+                half.expect_head(Standing::Certain);
+            }
+            let taken = match half.expected {
+                Expected::Head => self.head(role, at, rest, when, out),
+                Expected::Sized { left } => {
+                    let take = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+                    half.expect_sized(left.saturating_sub(take as u64));
+                    take
+                }
+                Expected::Chunked(mut chunks) => match chunks.feed(rest) {
+                    Step::More => {
+                        half.expected = Expected::Chunked(chunks);
+                        rest.len()
+                    }
+                    Step::End(taken) => {
+                        half.expect_head(Standing::Certain);
+                        taken
+                    }
+                    Step::Bad => {
+                        half.drift();
+                        out.anomalies.not_http = out.anomalies.not_http.saturating_add(1);
+                        rest.len()
+                    }
+                },
+                Expected::Anything | Expected::UntilClose | Expected::Adrift { .. } => rest.len(),
+            };
+            self.half_mut(role).advance(taken as u64);
+            rest = rest.get(taken..).unwrap_or_default();
+        }
+        if role == Role::Requests && self.exchanges.asked() > told_before.saturating_add(1) {
+            self.exchanges.pipelines();
+        }
+        let uncaptured = u64::from(wire_len).saturating_sub(bytes.len() as u64);
+        if uncaptured > 0 && !self.quiet {
+            self.pass_over(role, at, uncaptured, when, out);
+        }
+    }
+
+    /// Passes over bytes that were on the wire and not captured.
+    fn pass_over(&mut self, role: Role, at: Timestamp, count: u64, when: Moment, out: &mut Output<'_>) {
+        let half = self.half_mut(role);
+        half.advance(count);
+        half.bodiless_perhaps = false;
+        match half.expected {
+            Expected::Head => match half.draft.take() {
+                Some(draft) => self.cut(role, &draft, when, out),
+                None => self.missed_within(role, at, out),
+            },
+            Expected::Sized { left } => match left.checked_sub(count) {
+                Some(left) => half.expect_sized(left),
+                None => self.missed_within(role, at, out),
+            },
+            Expected::Chunked(mut chunks) => {
+                if chunks.skip(count) {
+                    half.expected = Expected::Chunked(chunks);
+                } else {
+                    half.drift_in_chunks();
+                }
+            }
+            Expected::Anything | Expected::UntilClose | Expected::Adrift { .. } => {}
+        }
+    }
+
+    /// A head is behind another message in one piece, where it was not captured.
+    fn missed_within(&mut self, role: Role, at: Timestamp, out: &mut Output<'_>) {
+        if role == Role::Requests && self.exchanges.unanswered() > 0 {
+            self.exchanges.pipelines();
+        }
+        self.missed(role, false, at, out);
+    }
+
+    /// Takes the next bytes of a head; returns how many of them belong to it.
+    fn head(&mut self, role: Role, at: Timestamp, bytes: &[u8], when: Moment, out: &mut Output<'_>) -> usize {
+        let mut draft = if let Some(draft) = self.half_mut(role).draft.take() {
+            draft
+        } else {
+            // Empty lines before a head are passed over (RFC 9112 section 2.2).
+            if let Some(b'\r' | b'\n') = bytes.first() {
+                return bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            }
+            let mut wanted = Wanted::new();
+            match head::read(role, bytes, out.interest, &mut wanted) {
+                Reading::Whole { start, framing, len } => {
+                    let found = Found { at, start, headers: wanted.as_slice(), framing: Some(framing) };
+                    self.tell(&found, when, out);
+                    return len;
+                }
+                Reading::NotHttp => {
+                    self.no_head(role, out);
+                    return bytes.len();
+                }
+                Reading::Draft => Box::new(Draft::new(role, at, self.half(role).standing == Standing::Certain)),
+            }
+        };
+        match draft.push(bytes, out.interest) {
+            Progress::More => {
+                self.half_mut(role).draft = Some(draft);
+                bytes.len()
+            }
+            Progress::Whole(len) => {
+                if let Some(start) = draft.start() {
+                    let headers = draft.headers(true);
+                    let framing = Some(draft.framing());
+                    self.tell(&Found { at: draft.at, start, headers: &headers, framing }, when, out);
+                }
+                len
+            }
+            Progress::TooLong => {
+                out.anomalies.heads_too_long = out.anomalies.heads_too_long.saturating_add(1);
+                self.tell_part(role, &draft, when, out);
+                bytes.len()
+            }
+            Progress::NotHttp => {
+                self.no_head(role, out);
+                bytes.len()
+            }
+        }
+    }
+
+    /// What was taken for the beginning of a head is none.
+    fn no_head(&mut self, role: Role, out: &mut Output<'_>) {
+        let half = self.half_mut(role);
+        if half.standing == Standing::First {
+            half.expected = Expected::Anything;
+            return;
+        }
+        half.drift();
+        let certain = u64::from(half.standing == Standing::Certain);
+        out.anomalies.not_http = out.anomalies.not_http.saturating_add(certain);
+    }
+
+    /// The rest of a head is missing.
+    pub(super) fn cut(&mut self, role: Role, draft: &Draft, when: Moment, out: &mut Output<'_>) {
+        if draft.start().is_some() {
+            out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
+            self.tell_part(role, draft, when, out);
+        } else if self.half(role).standing == Standing::Certain || draft.looks() == Looks::Yes {
+            self.missed(role, false, draft.at, out);
+        } else {
+            // Too little was seen to call it a message.
+            self.lose(role);
+        }
+    }
+
+    /// Bytes are missing, and the head of the message that is passing may be among them.
+    pub(super) fn lose(&mut self, role: Role) {
+        let since = self.exchanges.after_next_answer();
+        let half = self.half_mut(role);
+        half.drift();
+        half.since = since;
+    }
+
+    /// A head was somewhere in bytes that are missing. `answered`: its response is known to have passed too.
+    pub(super) fn missed(&mut self, role: Role, answered: bool, at: Timestamp, out: &mut Output<'_>) {
+        out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
+        self.lose(role);
+        if role == Role::Requests {
+            self.unobserved(answered, at, out);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The rules by which a head is believed, each by an example.
+//!
+//! A line is a piece: who sends it (`>` or `<`), where it begins, how many bytes are on the wire (as many as are shown where
+//! nothing is said), and the bytes.
+
+use expect_test::{Expect, expect};
+use observer_core::decode::Fidelity;
+use observer_core::message::End;
+
+use crate::tap::{Owned, tell};
+
+const GET: &str = "GET /a HTTP/1.1\r\n\r\n";
+const POST: &str = "POST /p HTTP/1.1\r\nContent-Length: 100\r\n\r\n";
+const CHUNKED: &str = "POST /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+const FAKE: &str = "GET /fake HTTP/1.1\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Length: 0\r\n\r\n";
+
+fn len(text: &str) -> u32 {
+    u32::try_from(text.len()).expect("a piece")
+}
+
+fn request(seq: u32, text: &str) -> Owned {
+    long_request(seq, len(text), text)
+}
+
+fn long_request(seq: u32, wire_len: u32, text: &str) -> Owned {
+    Owned { at: 0, from: End::First, seq, wire_len, bytes: text.into() }
+}
+
+fn response(number: u32) -> Owned {
+    Owned { at: 0, from: End::Second, seq: number * len(OK), wire_len: len(OK), bytes: OK.into() }
+}
+
+fn check(fidelity: Fidelity, pieces: &[Owned], expected: &Expect) {
+    let (mut lines, anomalies) = tell(fidelity, pieces);
+    lines.push(format!(
+        "cut {}, not http {}, unpaired {}, doubtful {}",
+        anomalies.heads_cut, anomalies.not_http, anomalies.unpaired, anomalies.doubtful_heads
+    ));
+    expected.assert_eq(&(lines.join("\n") + "\n"));
+}
+
+#[test]
+fn text_within_a_sized_body_is_no_request_and_the_next_head_is_where_the_body_ends() {
+    let body = len(POST);
+    let pieces = [request(0, POST), request(body + 10, FAKE), response(0), request(body + 100, GET), response(1)];
+    check(
+        Fidelity::Heads,
+        &pieces,
+        &expect![[r"
+        > 0 http/1.1 POST /p
+        < 0 http/1.1 200
+        > 1 http/1.1 GET /a
+        < 1 http/1.1 200
+        cut 0, not http 0, unpaired 0, doubtful 0
+    "]],
+    );
+}
+
+#[test]
+fn a_body_of_more_than_the_sequence_numbers_count_is_passed_over() {
+    let head = "POST /huge HTTP/1.1\r\nContent-Length: 5000000000\r\n\r\n";
+    let next = len(head).wrapping_add(705_032_704);
+    let pieces = [request(0, head), request(next - 1000, FAKE), response(0), request(next, GET), response(1)];
+    check(
+        Fidelity::Heads,
+        &pieces,
+        &expect![[r"
+        > 0 http/1.1 POST /huge
+        < 0 http/1.1 200
+        > 1 http/1.1 GET /a
+        < 1 http/1.1 200
+        cut 0, not http 0, unpaired 0, doubtful 0
+    "]],
+    );
+}
+
+#[test]
+fn a_head_in_bytes_that_were_not_captured_is_not_observed() {
+    let pieces =
+        [long_request(0, len(POST) + 300, POST), response(0), response(1), request(len(POST) + 300, GET), response(2)];
+    check(
+        Fidelity::Heads,
+        &pieces,
+        &expect![[r"
+            > 0 http/1.1 POST /p
+            > - http/1.1 unobserved 1
+            < 0 http/1.1 200
+            < - http/1.1 200
+            > 2 http/1.1 GET /a
+            < 2 http/1.1 200
+            cut 1, not http 0, unpaired 0, doubtful 0
+        "]],
+    );
+}
+
+#[test]
+fn a_lost_request_is_not_observed_once_however_it_is_found_out() {
+    let lost = len(GET);
+    let pieces = [request(0, GET), response(0), response(1), request(lost * 2, GET), response(2)];
+    check(
+        Fidelity::Heads,
+        &pieces,
+        &expect![[r"
+        > 0 http/1.1 GET /a
+        < 0 http/1.1 200
+        < - http/1.1 200
+        > - http/1.1 unobserved 1
+        > 1 http/1.1 GET /a
+        < 1 http/1.1 200
+        cut 1, not http 0, unpaired 1, doubtful 0
+    "]],
+    );
+    check(
+        Fidelity::Whole,
+        &pieces,
+        &expect![[r"
+        > 0 http/1.1 GET /a
+        < 0 http/1.1 200
+        < - http/1.1 200
+        > - http/1.1 unobserved 1
+        > 1 http/1.1 GET /a
+        < 1 http/1.1 200
+        cut 1, not http 0, unpaired 1, doubtful 0
+    "]],
+    );
+}
+
+#[test]
+fn a_lost_exchange_is_not_observed_and_costs_no_other() {
+    let lost = len(GET);
+    let pieces =
+        [request(0, GET), response(0), request(lost * 2, GET), response(2), request(lost * 3, GET), response(3)];
+    check(
+        Fidelity::Heads,
+        &pieces,
+        &expect![[r"
+        > 0 http/1.1 GET /a
+        < 0 http/1.1 200
+        > - http/1.1 unobserved 1
+        > 1 http/1.1 GET /a
+        < 1 http/1.1 200
+        > 2 http/1.1 GET /a
+        < 2 http/1.1 200
+        cut 2, not http 0, unpaired 0, doubtful 0
+    "]],
+    );
+}
+
+#[test]
+fn a_lost_response_is_no_other_requests() {
+    let pieces = [request(0, GET), response(0), request(len(GET), GET), request(len(GET) * 2, GET), response(2)];
+    check(
+        Fidelity::Heads,
+        &pieces,
+        &expect![[r"
+        > 0 http/1.1 GET /a
+        < 0 http/1.1 200
+        > 1 http/1.1 GET /a
+        > 2 http/1.1 GET /a
+        < 2 http/1.1 200
+        cut 1, not http 0, unpaired 1, doubtful 0
+    "]],
+    );
+    check(
+        Fidelity::Whole,
+        &pieces,
+        &expect![[r"
+        > 0 http/1.1 GET /a
+        < 0 http/1.1 200
+        > 1 http/1.1 GET /a
+        > 2 http/1.1 GET /a
+        < 2 http/1.1 200
+        cut 1, not http 0, unpaired 1, doubtful 0
+    "]],
+    );
+}
+
+#[test]
+fn behind_a_chunked_body_a_request_is_believed_where_the_body_ends_or_once_it_is_answered() {
+    let end = len(CHUNKED) + 500;
+    let mark = request(end - 5, "0\r\n\r\n");
+    let text = request(len(CHUNKED) + 100, FAKE);
+    check(
+        Fidelity::Heads,
+        &[request(0, CHUNKED), text.clone(), mark, request(end, GET), response(0), response(1)],
+        &expect![[r"
+            > 0 http/1.1 POST /c
+            > 1 http/1.1 GET /a
+            < - http/1.1 200
+            < - http/1.1 200
+            cut 0, not http 0, unpaired 4, doubtful 1
+        "]],
+    );
+    check(
+        Fidelity::Heads,
+        &[request(0, CHUNKED), text, response(0), request(end, GET), response(1)],
+        &expect![[r"
+        > 0 http/1.1 POST /c
+        < 0 http/1.1 200
+        > 1 http/1.1 GET /a
+        < 1 http/1.1 200
+        cut 0, not http 0, unpaired 0, doubtful 1
+    "]],
+    );
+}
+
+#[test]
+fn a_head_that_is_cut_is_told_as_far_as_it_was_seen() {
+    let head = "GET /cut HTTP/1.1\r\nHost: a\r\nX-Tenant-Id: acme\r\nTraceparent: 00-4bf9";
+    let pieces = [long_request(0, 900, head), response(0), request(900, GET), response(1)];
+    check(
+        Fidelity::Heads,
+        &pieces,
+        &expect![[r"
+        > 0 http/1.1 GET /cut incomplete | host: a | x-tenant-id: acme
+        < 0 http/1.1 200
+        > 1 http/1.1 GET /a
+        < 1 http/1.1 200
+        cut 1, not http 0, unpaired 0, doubtful 0
+    "]],
+    );
+}
+
+#[test]
+fn a_stream_joined_in_the_middle_begins_with_its_first_head() {
+    let pieces = [
+        Owned { bytes: b"rest of a body".to_vec(), ..request(0, "rest of a body") },
+        response(0),
+        request(14, GET),
+        response(1),
+    ];
+    check(
+        Fidelity::Whole,
+        &pieces,
+        &expect![[r"
+        < - http/1.1 200
+        > 0 http/1.1 GET /a
+        < 0 http/1.1 200
+        cut 0, not http 0, unpaired 1, doubtful 0
+    "]],
+    );
+}
+
+#[test]
+fn garbage_where_a_head_must_begin_is_counted() {
+    let pieces = [request(0, GET), response(0), request(len(GET), "\x00\x01garbage\r\n"), request(len(GET) + 11, GET)];
+    check(
+        Fidelity::Whole,
+        &pieces,
+        &expect![[r"
+        > 0 http/1.1 GET /a
+        < 0 http/1.1 200
+        > 1 http/1.1 GET /a
+        cut 0, not http 1, unpaired 1, doubtful 0
+    "]],
+    );
+}
