@@ -71,6 +71,8 @@ pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
     packet.payload_at = forget(packet.payload_at, slot.zero);
     packet.payload_len = forget(packet.payload_len, slot.zero);
     packet.flags = forget(u32::from(packet.flags), slot.zero) as u8;
+    packet.source[0] ^= u64::from(slot.zero);
+    packet.destination[0] ^= u64::from(slot.zero);
     let is_newest = forget(is_newest, slot.zero) != 0;
     tell::<TAP>(ctx, &packet, slot, flow, forget(tail, slot.zero), is_newest);
 }
@@ -165,10 +167,15 @@ fn tell<const TAP: u8>(
 ) {
     let mut record = template::<TAP>(ctx, packet, slot, flow, Kind::Packet);
     let mut stretch = Stretch { at: packet.payload_at, len: packet.payload_len, tail };
+    let is_response = slot.opening as u32 == u32::from_le_bytes(*b"HTTP");
     let first = if stretch.len <= 128 {
         copy::<16>(ctx, &record, stretch, slot.zero)
-    } else {
+    } else if stretch.len <= 512 || (is_response && stretch.len > 1024) {
         copy::<64>(ctx, &record, stretch, slot.zero)
+    } else if stretch.len <= 1024 {
+        copy::<128>(ctx, &record, stretch, slot.zero)
+    } else {
+        copy::<512>(ctx, &record, stretch, slot.zero)
     };
     let Some(first) = first else {
         slot.state = FRESH;
@@ -242,11 +249,12 @@ fn template<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &FlowSlo
     // SAFETY: a field of the context.
     let looped = TAP != TAP_WIRE && unsafe { (*ctx.skb.skb).ifindex } == LOOPBACK;
     let closes = packet.flags & (FIN | RST) != 0;
+    let flags = TAP | if looped { FLAG_LOOPED } else { 0 } | if closes { FLAG_CLOSES } else { 0 };
     Record {
         at_ns: now::<TAP>(ctx),
         socket: slot.socket,
         cgroup: slot.cgroup,
-        token: if TAP == TAP_INGRESS && looped { flow } else { 0 },
+        token: if TAP == TAP_INGRESS && looped { flow } else { u64::from(slot.zero) },
         source: words(packet.source),
         destination: words(packet.destination),
         source_port: u16::from_be(packet.ports as u16),
@@ -255,7 +263,7 @@ fn template<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &FlowSlo
         wire_len: packet.payload_len,
         captured: 0,
         kind: kind as u8,
-        flags: TAP | if looped { FLAG_LOOPED } else { 0 } | if closes { FLAG_CLOSES } else { 0 },
+        flags: forget(u32::from(flags), slot.zero) as u8,
     }
 }
 

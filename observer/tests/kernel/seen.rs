@@ -45,6 +45,16 @@ impl Seen {
         Self::open(&Options::default())
     }
 
+    /// Reads until what passes through this connection now is seen: what came before it is seen then too.
+    pub fn until_now(&mut self) {
+        let ends = crate::ends::Ends::on("127.0.0.1:0");
+        ends.to_server(b"GET /now HTTP/1.1\r\n\r\n");
+        let (client, server) = ends.addresses();
+        self.until("the present", |seen| {
+            seen.flow(client, server, Side::Ingress).len() + seen.flow(client, server, Side::Wire).len() > 0
+        });
+    }
+
     /// Reads until `done`, and once more for what would be too much.
     pub fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
         let end = Instant::now() + PATIENCE;
@@ -102,6 +112,14 @@ impl Seen {
         bytes.sort_unstable();
         bytes.dedup();
         bytes.into_iter().map(|(_, byte)| byte).collect()
+    }
+
+    /// The cookie of the socket where a packet was seen, and whether it was looped.
+    pub fn socket(packet: &SeenPacket) -> (u64, bool) {
+        match packet.tap {
+            Tap::Egress { socket, looped } | Tap::Ingress { socket, looped } => (socket.0, looped),
+            Tap::Wire => (0, false),
+        }
     }
 
     pub fn lost(&self) -> Vec<(&'static str, u64)> {
