@@ -44,6 +44,11 @@ impl Pair {
         within(&self.a, work)
     }
 
+    /// Does something in the second namespace.
+    pub fn in_b<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        within(&self.b, work)
+    }
+
     /// A connection from the first namespace to an address of the second.
     pub fn connection(&self, to: &str) -> Ends {
         let listener = within(&self.b, || TcpListener::bind(to).unwrap());
@@ -60,6 +65,22 @@ impl Drop for Pair {
             let _ = Command::new("ip").args(["netns", "delete", namespace]).status();
         }
     }
+}
+
+/// Sends a frame as it is on an interface of this thread's namespace.
+pub fn send_frame(interface: &str, frame: &[u8]) {
+    use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+    let socket = socket(AddressFamily::PACKET, SocketType::RAW, None).unwrap();
+    // SAFETY: all zero is a valid value of this plain structure.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET.try_into().unwrap();
+    address.sll_ifindex = netdevice::name_to_index(&socket, interface).unwrap().try_into().unwrap();
+    let size = libc::socklen_t::try_from(size_of_val(&address)).unwrap();
+    // SAFETY: bytes and address live through the call.
+    let sent = unsafe {
+        libc::sendto(socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0, (&raw const address).cast(), size)
+    };
+    assert_eq!(usize::try_from(sent), Ok(frame.len()), "{}", std::io::Error::last_os_error());
 }
 
 /// Runs on a thread of its own, because a thread that has entered a namespace stays there.
