@@ -13,7 +13,7 @@ use observer_ebpf::record::{FLAG_CLOSES, FLAG_LOOPED, Kind, Record, TAP_EGRESS, 
 
 use crate::flows::{claim, holds, slot};
 use crate::headers::{self, FIN, Headers, LOOPBACK, RST, SYN};
-use crate::piece::{HEAD_TAIL, Stretch, bare, copy, copy_blindly, first_bytes};
+use crate::piece::{HEAD_TAIL, Stretch, bare, copy, copy_blindly, first_bytes, min};
 
 #[map]
 static PORTS: Array<[u64; 1024]> = Array::with_max_entries(1, 0);
@@ -74,7 +74,7 @@ pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
     packet.source[0] ^= u64::from(slot.zero);
     packet.destination[0] ^= u64::from(slot.zero);
     let is_newest = forget(is_newest, slot.zero) != 0;
-    tell::<TAP>(ctx, &packet, slot, flow, forget(tail, slot.zero), is_newest);
+    tell::<TAP>(ctx, &mut packet, slot, flow, forget(tail, slot.zero), is_newest);
 }
 
 /// What a payload is to the heads of its flow.
@@ -159,7 +159,7 @@ fn begins<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowS
 #[inline(always)]
 fn tell<const TAP: u8>(
     ctx: &SkBuffContext,
-    packet: &Headers,
+    packet: &mut Headers,
     slot: &mut FlowSlot,
     flow: u64,
     tail: u32,
@@ -181,6 +181,9 @@ fn tell<const TAP: u8>(
         slot.state = FRESH;
         return;
     };
+    // From here on the verifier must not know by which of the four ways it came.
+    packet.payload_len = forget(packet.payload_len, slot.zero);
+    let end = forget(first.end, slot.zero);
     let mut done = first.len;
     let mut tail = first.tail;
     if first.more {
@@ -193,7 +196,7 @@ fn tell<const TAP: u8>(
                 slot.state = FRESH;
                 return;
             };
-            done += len;
+            done = forget(done + len, slot.zero);
             pieces += 1;
         }
         tail = last_three(ctx, packet);
@@ -205,12 +208,12 @@ fn tell<const TAP: u8>(
         if whole && tail == HEAD_TAIL {
             slot.state = ENDED;
             slot.end_seq = slot.next_seq;
-        } else if first.end != 0 && first.pipelined {
-            slot.start_seq = packet.seq.wrapping_add(first.end);
+        } else if end != 0 && first.pipelined {
+            slot.start_seq = packet.seq.wrapping_add(end);
             slot.opening_len = 0;
-        } else if first.end != 0 {
+        } else if end != 0 {
             slot.state = ENDED;
-            slot.end_seq = packet.seq.wrapping_add(first.end);
+            slot.end_seq = packet.seq.wrapping_add(end);
         }
     }
     if !whole {
@@ -292,9 +295,4 @@ fn is_wanted(ports: u32) -> bool {
 #[inline(always)]
 fn words(words: [u64; 2]) -> [u8; 16] {
     (u128::from(words[0]) | u128::from(words[1]) << 64).to_ne_bytes()
-}
-
-#[inline(always)]
-const fn min(a: u32, b: u32) -> u32 {
-    if a < b { a } else { b }
 }

@@ -73,9 +73,9 @@ pub(crate) fn copy<const WORDS: usize>(
     let piece = entry.as_mut_ptr();
     // SAFETY: `piece` is reserved memory of this size; nothing refers to it before it is written.
     let words = unsafe { addr_of_mut!((*piece).words) }.cast::<u64>();
-    let wanted = if stretch.len > room { room } else { stretch.len };
+    let wanted = min(forget(stretch.len, zero), room);
     // The mask tells every verifier from 5.10 on that the length is 1 to `room`; it must stand directly before the call.
-    let len = (black_box(wanted - 1) & (room - 1)) + 1;
+    let len = (forget(wanted - 1, zero) & (room - 1)) + 1;
     // SAFETY: `len` is at most the size of `words`.
     if unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), stretch.at, words.cast(), len) } != 0 {
         entry.discard(0);
@@ -121,8 +121,8 @@ pub(crate) fn copy_blindly(ctx: &SkBuffContext, template: &Record, stretch: Stre
         return None;
     };
     let piece = entry.as_mut_ptr();
-    let wanted = if stretch.len > BLIND_BYTES { BLIND_BYTES } else { stretch.len };
-    let len = (black_box(wanted - 1) & (BLIND_BYTES - 1)) + 1;
+    let wanted = min(forget(stretch.len, zero), BLIND_BYTES);
+    let len = (forget(wanted - 1, zero) & (BLIND_BYTES - 1)) + 1;
     // SAFETY: as in `copy`.
     unsafe {
         if bpf_skb_load_bytes(ctx.skb.skb.cast(), stretch.at, addr_of_mut!((*piece).words).cast(), len) != 0 {
@@ -255,4 +255,9 @@ unsafe fn scan<const WORDS: usize>(words: *const u64, len: u32, tail: u32, zero:
         let byte = if shift < 64 { word >> shift } else { next >> (shift & 63) };
         if end <= len && byte as u8 == b'\n' { end } else { 0 }
     }
+}
+
+#[inline(always)]
+pub(crate) const fn min(a: u32, b: u32) -> u32 {
+    if a < b { a } else { b }
 }
