@@ -39,7 +39,12 @@ pub(crate) fn claim<const TAP: u8>(ctx: &SkBuffContext, slot: &mut FlowSlot, fin
     if slot.key != 0 && slot.state == OPEN && !holds(slot, fingerprint) {
         lose(Loss::FlowEvicted);
     }
-    let (socket, cgroup) = identity::<TAP>(ctx);
+    let (socket, cgroup) = if TAP == TAP_WIRE {
+        // Zeros that the compiler does not know: it would call memset.
+        (u64::from(slot.zero), u64::from(slot.zero))
+    } else {
+        identity::<TAP>(ctx)
+    };
     slot.socket = socket;
     slot.cgroup = cgroup;
     slot.key = fingerprint ^ seal(socket, cgroup);
@@ -49,9 +54,6 @@ pub(crate) fn claim<const TAP: u8>(ctx: &SkBuffContext, slot: &mut FlowSlot, fin
 /// socket that will be accepted has no cookie yet (`TCP_DEFER_ACCEPT`).
 #[inline(always)]
 fn identity<const TAP: u8>(ctx: &SkBuffContext) -> (u64, u64) {
-    if TAP == TAP_WIRE {
-        return (0, 0);
-    }
     // SAFETY: helpers of cgroup_skb programs on their own context; `sk` is checked before it is read.
     unsafe {
         let cgroup = bpf_skb_cgroup_id(ctx.skb.skb);

@@ -48,9 +48,8 @@ pub(crate) fn read<const TAP: u8>(ctx: &SkBuffContext) -> Option<Headers> {
         if interface == LOOPBACK && kind == PACKET_OUTGOING {
             return None;
         }
-        // Outer tags are in the metadata, or before the network header. An inner tag of a received packet is not.
-        let tagged = (protocol == VLAN || protocol == PROVIDER_VLAN) && kind != PACKET_OUTGOING;
-        return load(ctx, if tagged { 4 } else { 0 });
+        let tagged = protocol == VLAN || protocol == PROVIDER_VLAN;
+        return load(ctx, if tagged && is_tag(ctx, kind)? { 4 } else { 0 });
     }
     // SAFETY: as above; `data` to `data_end` is what the verifier lets a program read directly.
     let (data, end) = unsafe { ((*ctx.skb.skb).data as usize, (*ctx.skb.skb).data_end as usize) };
@@ -104,6 +103,14 @@ pub(crate) fn read<const TAP: u8>(ctx: &SkBuffContext) -> Option<Headers> {
         }
     }
     load(ctx, 0)
+}
+
+/// Whether the packet begins with a VLAN tag. Outer tags are in the metadata, or before the network header. An inner tag of a
+/// received packet is not; of one that leaves it is only where a program sent raw bytes.
+#[inline(always)]
+fn is_tag(ctx: &SkBuffContext, kind: u32) -> Option<bool> {
+    let version = load_words::<1>(ctx, 0, 4)?.word(0) as u8 >> 4;
+    Some(kind != PACKET_OUTGOING || (version != 4 && version != 6))
 }
 
 /// The way for everything unusual: options, extension headers, packets whose headers are not linear, packet sockets.

@@ -91,21 +91,21 @@ mod entry {
     }
 }
 
-/// SHA-256 of the sources that the object was built from, in hexadecimal; `cargo xtask build-ebpf` sets it.
+/// SHA-256 of the sources that the object was built from, in hexadecimal, behind a mark by which it is found.
+/// `cargo xtask build-ebpf` sets it.
 #[cfg(target_arch = "bpf")]
-#[unsafe(link_section = "observer.digest")]
+#[unsafe(link_section = "observer.sources")]
 #[unsafe(no_mangle)]
-static SOURCE_DIGEST: [u8; 64] = digest();
+static SOURCES: [u8; 80] = sources();
 
 #[cfg(target_arch = "bpf")]
-const fn digest() -> [u8; 64] {
-    let text = match option_env!("OBSERVER_EBPF_DIGEST") {
-        Some(text) => text.as_bytes(),
-        None => b"0000000000000000000000000000000000000000000000000000000000000000",
-    };
-    let mut digest = [0; 64];
-    digest.copy_from_slice(text);
-    digest
+const fn sources() -> [u8; 80] {
+    let mut sources = [b'0'; 80];
+    sources.split_at_mut(16).0.copy_from_slice(b"observer-sources");
+    if let Some(digest) = option_env!("OBSERVER_EBPF_SOURCES") {
+        sources.split_at_mut(16).1.copy_from_slice(digest.as_bytes());
+    }
+    sources
 }
 
 /// bpf_ringbuf and bpf_ktime helpers are for GPL-compatible programs only.

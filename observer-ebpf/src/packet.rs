@@ -13,7 +13,7 @@ use observer_ebpf::record::{FLAG_CLOSES, FLAG_LOOPED, Kind, Record, TAP_EGRESS, 
 
 use crate::flows::{claim, holds, slot};
 use crate::headers::{self, FIN, Headers, LOOPBACK, RST, SYN};
-use crate::piece::{HEAD_TAIL, Stretch, bare, copy, copy_blindly, first_bytes};
+use crate::piece::{HEAD_TAIL, Stretch, bare, copy, copy_blindly, first_bytes, min};
 
 #[map]
 static PORTS: Array<[u64; 1024]> = Array::with_max_entries(1, 0);
@@ -71,8 +71,10 @@ pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
     packet.payload_at = forget(packet.payload_at, slot.zero);
     packet.payload_len = forget(packet.payload_len, slot.zero);
     packet.flags = forget(u32::from(packet.flags), slot.zero) as u8;
+    packet.source[0] ^= u64::from(slot.zero);
+    packet.destination[0] ^= u64::from(slot.zero);
     let is_newest = forget(is_newest, slot.zero) != 0;
-    tell::<TAP>(ctx, &packet, slot, flow, forget(tail, slot.zero), is_newest);
+    tell::<TAP>(ctx, &mut packet, slot, flow, forget(tail, slot.zero), is_newest);
 }
 
 /// What a payload is to the heads of its flow.
@@ -157,7 +159,7 @@ fn begins<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowS
 #[inline(always)]
 fn tell<const TAP: u8>(
     ctx: &SkBuffContext,
-    packet: &Headers,
+    packet: &mut Headers,
     slot: &mut FlowSlot,
     flow: u64,
     tail: u32,
@@ -165,15 +167,23 @@ fn tell<const TAP: u8>(
 ) {
     let mut record = template::<TAP>(ctx, packet, slot, flow, Kind::Packet);
     let mut stretch = Stretch { at: packet.payload_at, len: packet.payload_len, tail };
+    let is_response = slot.opening as u32 == u32::from_le_bytes(*b"HTTP");
     let first = if stretch.len <= 128 {
         copy::<16>(ctx, &record, stretch, slot.zero)
-    } else {
+    } else if stretch.len <= 512 || (is_response && stretch.len > 1024) {
         copy::<64>(ctx, &record, stretch, slot.zero)
+    } else if stretch.len <= 1024 {
+        copy::<128>(ctx, &record, stretch, slot.zero)
+    } else {
+        copy::<512>(ctx, &record, stretch, slot.zero)
     };
     let Some(first) = first else {
         slot.state = FRESH;
         return;
     };
+    // From here on the verifier must not know by which of the four ways it came.
+    packet.payload_len = forget(packet.payload_len, slot.zero);
+    let end = forget(first.end, slot.zero);
     let mut done = first.len;
     let mut tail = first.tail;
     if first.more {
@@ -186,7 +196,7 @@ fn tell<const TAP: u8>(
                 slot.state = FRESH;
                 return;
             };
-            done += len;
+            done = forget(done + len, slot.zero);
             pieces += 1;
         }
         tail = last_three(ctx, packet);
@@ -198,12 +208,12 @@ fn tell<const TAP: u8>(
         if whole && tail == HEAD_TAIL {
             slot.state = ENDED;
             slot.end_seq = slot.next_seq;
-        } else if first.end != 0 && first.pipelined {
-            slot.start_seq = packet.seq.wrapping_add(first.end);
+        } else if end != 0 && first.pipelined {
+            slot.start_seq = packet.seq.wrapping_add(end);
             slot.opening_len = 0;
-        } else if first.end != 0 {
+        } else if end != 0 {
             slot.state = ENDED;
-            slot.end_seq = packet.seq.wrapping_add(first.end);
+            slot.end_seq = packet.seq.wrapping_add(end);
         }
     }
     if !whole {
@@ -242,11 +252,12 @@ fn template<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &FlowSlo
     // SAFETY: a field of the context.
     let looped = TAP != TAP_WIRE && unsafe { (*ctx.skb.skb).ifindex } == LOOPBACK;
     let closes = packet.flags & (FIN | RST) != 0;
+    let flags = TAP | if looped { FLAG_LOOPED } else { 0 } | if closes { FLAG_CLOSES } else { 0 };
     Record {
         at_ns: now::<TAP>(ctx),
         socket: slot.socket,
         cgroup: slot.cgroup,
-        token: if TAP == TAP_INGRESS && looped { flow } else { 0 },
+        token: if TAP == TAP_INGRESS && looped { flow } else { u64::from(slot.zero) },
         source: words(packet.source),
         destination: words(packet.destination),
         source_port: u16::from_be(packet.ports as u16),
@@ -255,7 +266,7 @@ fn template<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &FlowSlo
         wire_len: packet.payload_len,
         captured: 0,
         kind: kind as u8,
-        flags: TAP | if looped { FLAG_LOOPED } else { 0 } | if closes { FLAG_CLOSES } else { 0 },
+        flags: forget(u32::from(flags), slot.zero) as u8,
     }
 }
 
@@ -284,9 +295,4 @@ fn is_wanted(ports: u32) -> bool {
 #[inline(always)]
 fn words(words: [u64; 2]) -> [u8; 16] {
     (u128::from(words[0]) | u128::from(words[1]) << 64).to_ne_bytes()
-}
-
-#[inline(always)]
-const fn min(a: u32, b: u32) -> u32 {
-    if a < b { a } else { b }
 }

@@ -73,9 +73,9 @@ pub(crate) fn copy<const WORDS: usize>(
     let piece = entry.as_mut_ptr();
     // SAFETY: `piece` is reserved memory of this size; nothing refers to it before it is written.
     let words = unsafe { addr_of_mut!((*piece).words) }.cast::<u64>();
-    let wanted = if stretch.len > room { room } else { stretch.len };
+    let wanted = min(forget(stretch.len, zero), room);
     // The mask tells every verifier from 5.10 on that the length is 1 to `room`; it must stand directly before the call.
-    let len = (black_box(wanted - 1) & (room - 1)) + 1;
+    let len = (forget(wanted - 1, zero) & (room - 1)) + 1;
     // SAFETY: `len` is at most the size of `words`.
     if unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), stretch.at, words.cast(), len) } != 0 {
         entry.discard(0);
@@ -90,7 +90,7 @@ pub(crate) fn copy<const WORDS: usize>(
             if tail == HEAD_TAIL && len == stretch.len {
                 len
             } else {
-                scan::<WORDS>(words, forget(len, zero), stretch.tail)
+                scan::<WORDS>(words, forget(len, zero), stretch.tail, zero)
             },
         )
     };
@@ -121,8 +121,8 @@ pub(crate) fn copy_blindly(ctx: &SkBuffContext, template: &Record, stretch: Stre
         return None;
     };
     let piece = entry.as_mut_ptr();
-    let wanted = if stretch.len > BLIND_BYTES { BLIND_BYTES } else { stretch.len };
-    let len = (black_box(wanted - 1) & (BLIND_BYTES - 1)) + 1;
+    let wanted = min(forget(stretch.len, zero), BLIND_BYTES);
+    let len = (forget(wanted - 1, zero) & (BLIND_BYTES - 1)) + 1;
     // SAFETY: as in `copy`.
     unsafe {
         if bpf_skb_load_bytes(ctx.skb.skb.cast(), stretch.at, addr_of_mut!((*piece).words).cast(), len) != 0 {
@@ -214,7 +214,7 @@ unsafe fn last_three<const WORDS: usize>(words: *const u64, len: u32, before: u3
 /// Where the first head ends among `len` bytes: past the first CR LF CR LF, of which the beginning may be in `tail`. `len` is a
 /// copy made for this: each turn of the loop teaches the verifier another bound of it.
 #[inline(always)]
-unsafe fn scan<const WORDS: usize>(words: *const u64, len: u32, tail: u32) -> u32 {
+unsafe fn scan<const WORDS: usize>(words: *const u64, len: u32, tail: u32, zero: u32) -> u32 {
     // SAFETY: all reads are below `WORDS + 1` words.
     unsafe {
         let mut word = *words;
@@ -229,30 +229,35 @@ unsafe fn scan<const WORDS: usize>(words: *const u64, len: u32, tail: u32) -> u3
             return 3;
         }
         // In a head LF CR stands in the middle of its end and nowhere else: eight places are tested at once.
-        let mut at = 0;
+        let (mut at, mut next, mut hit) = (0, 0, 0);
         while at < WORDS {
             if at as u32 * 8 >= len {
                 break;
             }
-            let next = *words.add(at + 1);
+            next = *words.add(at + 1);
             let differs = (word ^ 0x0a * LOW_BITS) | ((word >> 8 | next << 56) ^ 0x0d * LOW_BITS);
-            let hit = differs.wrapping_sub(LOW_BITS) & !differs & HIGH_BITS;
+            hit = differs.wrapping_sub(LOW_BITS) & !differs & HIGH_BITS;
             if hit != 0 {
-                let place = (hit & hit.wrapping_neg()).trailing_zeros() / 8;
-                let end = at as u32 * 8 + place + 3;
-                if end > len {
-                    break;
-                }
-                // The byte after CR; it lies in this word or the next.
-                let shift = (place + 2) * 8;
-                let byte = if shift < 64 { word >> shift } else { next >> (shift - 64) };
-                if byte as u8 == b'\n' {
-                    return end;
-                }
+                break;
             }
             word = next;
             at += 1;
         }
+        // One way out of the loop, with nothing known: see `forget`.
+        let before = forget(at as u32 * 8, zero);
+        if hit == 0 {
+            return 0;
+        }
+        let place = (hit & hit.wrapping_neg()).trailing_zeros() / 8;
+        let end = before + place + 3;
+        // The byte after CR; it lies in this word or the next.
+        let shift = (place + 2) * 8;
+        let byte = if shift < 64 { word >> shift } else { next >> (shift & 63) };
+        if end <= len && byte as u8 == b'\n' { end } else { 0 }
     }
-    0
+}
+
+#[inline(always)]
+pub(crate) const fn min(a: u32, b: u32) -> u32 {
+    if a < b { a } else { b }
 }

@@ -3,6 +3,7 @@
 
 mod apt;
 mod bench;
+mod build_ebpf;
 mod check;
 mod demo;
 mod interrupt;
@@ -28,6 +29,8 @@ enum Task {
     Test(test::Options),
     /// Check form: rustfmt, clippy without warnings, licences and advisories of dependencies.
     Check,
+    /// Build the kernel programs, and write the object that the observer embeds.
+    BuildEbpf(build_ebpf::Options),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Check => check::run(),
+        Task::BuildEbpf(options) => build_ebpf::run(&options),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

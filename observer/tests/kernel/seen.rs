@@ -1,10 +1,19 @@
 //! What a capture saw, kept to be asked: events come in, the streams of connections go out.
 
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use observer::capture::{Event, KernelCapture, Options, SocketEvent, Source};
+use observer::capture::{Event, KernelCapture, Options, SocketEvent, Source, SourceCounters};
 use observer_core::connection::{Opaque, Tap};
+
+use crate::ends::{Ends, LOOPBACK};
+
+/// How long to wait for what must come: a virtual machine without hardware help is slow.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Captures at every socket that no test uses now: loading one takes a verifier seconds in a virtual machine.
+static IDLE: Mutex<Vec<KernelCapture>> = Mutex::new(Vec::new());
 
 /// A packet as it was told.
 #[derive(Clone, Debug)]
@@ -22,63 +31,95 @@ pub struct SeenPacket {
 
 /// A capture and all it told so far.
 pub struct Seen {
-    pub capture: KernelCapture,
+    capture: Option<KernelCapture>,
+    /// Whether another test may use the capture after this one.
+    is_shared: bool,
+    lost_before: Vec<(&'static str, u64)>,
     pub packets: Vec<SeenPacket>,
     pub opaque: Vec<(SocketAddr, SocketAddr, Tap, Opaque)>,
     pub sockets: Vec<SocketEvent>,
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
 impl Seen {
+    /// Captures what only this test wants.
     pub fn open(options: &Options) -> Self {
-        assert!(rustix::process::geteuid().is_root(), "these tests load kernel programs: run them as root");
-        let capture = KernelCapture::open(options).unwrap_or_else(|error| panic!("{error}"));
-        for state in capture.programs() {
-            assert_eq!(state.outcome, Ok(()), "{}", state.program);
-        }
-        Self { capture, packets: Vec::new(), opaque: Vec::new(), sockets: Vec::new() }
+        Self::of(open(options), false)
     }
 
     /// Captures at every socket.
     pub fn everywhere() -> Self {
-        Self::open(&Options::default())
+        let idle = IDLE.lock().unwrap().pop();
+        let mut seen = Self::of(idle.unwrap_or_else(|| open(&Options::default())), true);
+        seen.until_now();
+        seen.packets.clear();
+        seen.opaque.clear();
+        seen.sockets.clear();
+        seen.lost_before = seen.all_lost();
+        seen
+    }
+
+    fn of(capture: KernelCapture, is_shared: bool) -> Self {
+        Self {
+            capture: Some(capture),
+            is_shared,
+            lost_before: Vec::new(),
+            packets: Vec::new(),
+            opaque: Vec::new(),
+            sockets: Vec::new(),
+        }
+    }
+
+    pub fn quiet(&mut self, token: u64) {
+        self.capture.as_mut().unwrap().quiet(token);
+    }
+
+    pub fn counters(&self) -> Vec<SourceCounters> {
+        self.capture.as_ref().unwrap().counters()
+    }
+
+    /// Reads until what passes through a connection made now is seen: what came before it is seen then too.
+    pub fn until_now(&mut self) {
+        let ends = Ends::on(LOOPBACK);
+        ends.to_server(b"GET /now HTTP/1.1\r\n\r\n");
+        let (client, server) = ends.addresses();
+        self.until("the present", |seen| {
+            seen.flow(client, server, Side::Ingress).len() + seen.flow(client, server, Side::Wire).len() > 0
+        });
     }
 
     /// Reads until `done`, and once more for what would be too much.
     pub fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !done(self) {
-            assert!(Instant::now() < end, "never seen: {what}; lost: {:?}; seen: {:#?}", self.lost(), self.packets);
             self.look();
+            assert!(Instant::now() < end, "never seen: {what}; lost: {:?}; seen: {:#?}", self.lost(), self.packets);
         }
         self.look();
     }
 
     fn look(&mut self) {
-        let Self { capture, packets, opaque, sockets } = self;
-        capture
-            .poll(Duration::from_millis(5), &mut |event| match event {
-                Event::Packet { packet, .. } => packets.push(SeenPacket {
-                    from: (packet.flow.source.ip, packet.flow.source.port).into(),
-                    to: (packet.flow.destination.ip, packet.flow.destination.port).into(),
-                    seq: packet.seq,
-                    wire_len: packet.wire_len,
-                    bytes: packet.bytes.to_vec(),
-                    tap: packet.tap,
-                    closes: packet.closes,
-                    token: packet.token,
-                    at_ns: packet.at.0,
-                }),
-                Event::Opaque { flow, tap, kind, .. } => opaque.push((
-                    (flow.source.ip, flow.source.port).into(),
-                    (flow.destination.ip, flow.destination.port).into(),
-                    tap,
-                    kind,
-                )),
-                Event::Socket(event) => sockets.push(event),
-            })
-            .unwrap();
+        let Self { capture, packets, opaque, sockets, .. } = self;
+        let tell = &mut |event: Event<'_>| match event {
+            Event::Packet { packet, .. } => packets.push(SeenPacket {
+                from: (packet.flow.source.ip, packet.flow.source.port).into(),
+                to: (packet.flow.destination.ip, packet.flow.destination.port).into(),
+                seq: packet.seq,
+                wire_len: packet.wire_len,
+                bytes: packet.bytes.to_vec(),
+                tap: packet.tap,
+                closes: packet.closes,
+                token: packet.token,
+                at_ns: packet.at.0,
+            }),
+            Event::Opaque { flow, tap, kind, .. } => opaque.push((
+                (flow.source.ip, flow.source.port).into(),
+                (flow.destination.ip, flow.destination.port).into(),
+                tap,
+                kind,
+            )),
+            Event::Socket(event) => sockets.push(event),
+        };
+        capture.as_mut().unwrap().poll(Duration::from_millis(5), tell).unwrap();
     }
 
     /// The packets from one address to another at one kind of tap.
@@ -104,9 +145,43 @@ impl Seen {
         bytes.into_iter().map(|(_, byte)| byte).collect()
     }
 
-    pub fn lost(&self) -> Vec<(&'static str, u64)> {
-        self.capture.counters().into_iter().flat_map(|each| each.lost).filter(|(_, count)| *count > 0).collect()
+    /// The cookie of the socket where a packet was seen, and whether it was looped.
+    pub fn socket(packet: &SeenPacket) -> (u64, bool) {
+        match packet.tap {
+            Tap::Egress { socket, looped } | Tap::Ingress { socket, looped } => (socket.0, looped),
+            Tap::Wire => (0, false),
+        }
     }
+
+    /// What was lost since this began, by reason.
+    pub fn lost(&self) -> Vec<(&'static str, u64)> {
+        let before = |reason| self.lost_before.iter().find(|(each, _)| *each == reason).map_or(0, |(_, count)| *count);
+        let now = self.all_lost().into_iter().map(|(reason, count)| (reason, count - before(reason)));
+        now.filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn all_lost(&self) -> Vec<(&'static str, u64)> {
+        self.counters().into_iter().flat_map(|each| each.lost).collect()
+    }
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        if self.is_shared
+            && let Some(capture) = self.capture.take()
+        {
+            IDLE.lock().unwrap().push(capture);
+        }
+    }
+}
+
+fn open(options: &Options) -> KernelCapture {
+    assert!(rustix::process::geteuid().is_root(), "these tests load kernel programs: run them as root");
+    let capture = KernelCapture::open(options).unwrap_or_else(|error| panic!("{error}"));
+    for state in capture.programs() {
+        assert_eq!(state.outcome, Ok(()), "{}", state.program);
+    }
+    capture
 }
 
 /// A kind of tap.
