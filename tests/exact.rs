@@ -56,7 +56,7 @@ fn observe(name: &str, site: &Site, plan: Plan) -> Result<Outcome> {
 
     let (report, _) = observer.stop()?;
     assert_eq!(report.capture.lost, 0, "the observer lost records: {:?}", report.capture);
-    assert_eq!(report.capture.undecodable, 0, "the observer could not decode heads: {:?}", report.capture);
+    // `capture.undecodable` is the whole host's; a head of the shop that was not decoded would be missing below.
     let services: Vec<&str> = names().collect();
     let logged = read(shop.logs(), names(), since_ns)?;
     let counted: u64 =
