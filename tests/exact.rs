@@ -10,7 +10,7 @@ use anyhow::Result;
 use testbed::observer::{Observer, binary};
 use testbed::shop::{Fault, Shop, names};
 use testbed::site::{Namespace, Site};
-use testbed::traffic::{Amount, Plan, Traffic};
+use testbed::traffic::{Plan, Traffic};
 use testbed::truth::{Facts, read, reported};
 use testbed::{install, scratch};
 
@@ -18,7 +18,7 @@ const LOOPBACK: Site = Site::Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
 /// One order at a time, and every kind of context: the cause of each request is then known to an observer too.
 const SERIAL: Plan =
-    Plan { amount: Amount::Orders(200), connections: 1, gap_seconds: 0.0, mixed_contexts: true, warm_up: false };
+    Plan { orders: 200, seconds: 0, connections: 1, gap_seconds: 0.0, mixed_contexts: true, warm_up: false };
 
 /// What the services logged and what the observer reported of the same requests.
 struct Outcome {
@@ -56,7 +56,7 @@ fn observe(name: &str, site: &Site, plan: Plan) -> Result<Outcome> {
 
     let (report, _) = observer.stop()?;
     assert_eq!(report.capture.lost, 0, "the observer lost records: {:?}", report.capture);
-    assert_eq!(report.capture.undecodable, 0, "the observer could not decode heads: {:?}", report.capture);
+    // `capture.undecodable` is the whole host's; a head of the shop that was not decoded would be missing below.
     let services: Vec<&str> = names().collect();
     let logged = read(shop.logs(), names(), since_ns)?;
     let counted: u64 =
@@ -107,10 +107,12 @@ fn connections_older_than_the_observer_are_observed_from_its_start_on() -> Resul
 
 #[test]
 fn at_sixteen_connections_all_requests_and_flags_are_exact_and_no_innocent_is_accused() -> Result<()> {
-    let plan = Plan { amount: Amount::Orders(1600), connections: 16, ..SERIAL };
+    let plan = Plan { orders: 1600, connections: 16, ..SERIAL };
     let Outcome { logged, observed } = observe("parallel", &LOOPBACK, plan)?;
     assert_eq!(observed.requests, logged.requests);
     assert_eq!(observed.received, logged.received);
+    assert_eq!(observed.started, logged.started);
+    assert_eq!(observed.weights, logged.weights);
     assert_eq!(observed.errors, logged.errors);
     for (place, true_outcomes) in &logged.hops {
         let outcomes = observed.hops.get(place).cloned().unwrap_or_default();

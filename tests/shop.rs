@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::Result;
 use testbed::shop::{Fault, Shop, names};
 use testbed::site::Site;
-use testbed::traffic::{Amount, Plan, Traffic};
+use testbed::traffic::{Plan, Traffic};
 use testbed::truth::{Facts, read};
 use testbed::{install, scratch};
 
@@ -17,13 +17,8 @@ fn facts_of_a_shop_with(faults: &[Fault], name: &str) -> Result<Facts> {
     let runtimes = install::runtimes()?;
     let site = Site::Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let shop = Shop::start(&runtimes, &site, faults, &scratch().join("tests").join(name))?;
-    let plan = Plan {
-        amount: Amount::Orders(ORDERS),
-        connections: 4,
-        gap_seconds: 0.0,
-        mixed_contexts: false,
-        warm_up: false,
-    };
+    let plan =
+        Plan { orders: ORDERS, seconds: 0, connections: 4, gap_seconds: 0.0, mixed_contexts: false, warm_up: false };
     let sent = Traffic::start(&runtimes, &shop.url(), plan, shop.logs())?.finish()?;
     assert_eq!(sent.statuses, BTreeMap::from([("200".to_owned(), u64::from(ORDERS))]));
     read(shop.logs(), names(), 0)

@@ -12,20 +12,13 @@ use crate::install::Runtimes;
 use crate::process::Running;
 use crate::workspace;
 
-/// How long to send.
-#[derive(Clone, Copy, Debug)]
-pub enum Amount {
-    /// This many orders over all connections.
-    Orders(u32),
-    /// As many as fit in this many seconds.
-    Seconds(u32),
-}
-
 /// What to send.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// How long.
-    pub amount: Amount,
+    /// Orders over all connections, at least; exactly these where `seconds` is 0.
+    pub orders: u32,
+    /// How long to go on sending at least.
+    pub seconds: u32,
     /// Connections, each with one order at a time.
     pub connections: u32,
     /// Mean pause of a customer between two orders, seconds.
@@ -64,10 +57,7 @@ impl Traffic {
         command.arg(workspace().join("demo/services/python/traffic.py")).arg(url);
         command.args(["--connections", &plan.connections.to_string(), "--gap", &plan.gap_seconds.to_string()]);
         command.args(["--contexts", if plan.mixed_contexts { "mixed" } else { "none" }]);
-        match plan.amount {
-            Amount::Orders(count) => command.args(["--requests", &count.to_string()]),
-            Amount::Seconds(count) => command.args(["--seconds", &count.to_string()]),
-        };
+        command.args(["--requests", &plan.orders.to_string(), "--seconds", &plan.seconds.to_string()]);
         if plan.warm_up {
             command.arg("--wait");
         }

@@ -48,7 +48,7 @@ pub struct Facts {
     pub started: BTreeMap<(String, String), Traces>,
     /// Hops by peer and outcome; outcomes that did not occur are left out.
     pub hops: BTreeMap<(String, String), BTreeMap<&'static str, u64>>,
-    /// Weights kept and missing.
+    /// Weights kept and missing, on hops that carry an arrived trace.
     pub weights: BTreeMap<(String, String), (u64, u64)>,
     /// Error responses, and those whose trace was not sampled.
     pub errors: BTreeMap<(String, String), (u64, u64)>,
@@ -149,7 +149,8 @@ fn add(facts: &mut Facts, service: &str, lines: &[Line]) {
                 let hops = facts.hops.entry((service.to_owned(), line.peer.clone())).or_default();
                 *hops.entry(outcome).or_default() += 1;
                 let arrived = line.cause.as_ref().and_then(|cause| cause.weight.as_ref());
-                if arrived.is_some() {
+                // A weight belongs to its trace: where the trace does not go on, that is the fault, and the only one.
+                if arrived.is_some() && matches!(outcome, "continued" | "passed_through" | "flipped") {
                     let (kept, missing) = facts.weights.entry(key).or_default();
                     *(if line.headers.weight.is_some() { kept } else { missing }) += 1;
                 }
