@@ -97,6 +97,10 @@ impl Machine {
             let _ = self.0.kill();
         }
         let _ = reader.join();
+        // What came last, such as the name of the test that hangs, on a line that is not ended.
+        for line in lines.try_iter() {
+            tell(&line);
+        }
         finished
     }
 }
