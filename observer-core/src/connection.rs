@@ -5,6 +5,10 @@ use std::net::IpAddr;
 use crate::ids::SocketId;
 use crate::time::Timestamp;
 
+mod table;
+
+pub use table::{Connection, ConnectionCounters, Connections, Sight};
+
 /// An address and port of a flow. IPv4 addresses mapped into IPv6 are kept as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {

@@ -15,6 +15,7 @@
     )
 )]
 
+mod arena;
 pub mod audit;
 pub mod connection;
 pub mod context;

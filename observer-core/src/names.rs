@@ -63,15 +63,27 @@ fn cut(name: &str) -> &str {
 pub struct Names {
     services: Table,
     tenants: Table,
+    peers: usize,
+    peers_max: usize,
 }
 
 impl Names {
+    /// [`OVERFLOW`] as a tenant.
+    pub const OVERFLOW_TENANT: TenantId = TenantId(0);
+    /// [`OVERFLOW`] as a service.
+    pub const OVERFLOW_SERVICE: ServiceId = ServiceId(0);
     /// `unknown`, the tenant of messages that name none.
     pub const UNKNOWN_TENANT: TenantId = TenantId(1);
 
-    /// Tables for at most `services` and `tenants` names, [`OVERFLOW`] and [`UNKNOWN`] not counted.
+    /// Tables for at most `services` and `tenants` names, [`OVERFLOW`] and [`UNKNOWN`] not counted. Peers outside this host
+    /// share the table of services and have as much room again, so that a crowd of clients cannot push out a service.
     pub fn new(services: usize, tenants: usize) -> Self {
-        let mut names = Self { services: Table::new(services), tenants: Table::new(tenants.saturating_add(1)) };
+        let mut names = Self {
+            services: Table::new(services.saturating_mul(2)),
+            tenants: Table::new(tenants.saturating_add(1)),
+            peers: 0,
+            peers_max: services,
+        };
         names.tenants.intern(UNKNOWN);
         names
     }
@@ -81,9 +93,37 @@ impl Names {
         ServiceId(self.services.intern(name))
     }
 
+    /// The id of a peer that is no service of this host; [`OVERFLOW`]'s past the limit.
+    pub fn peer(&mut self, name: &str) -> ServiceId {
+        if let Some(&id) = self.services.index.get(cut(name)) {
+            return ServiceId(id);
+        }
+        if self.peers >= self.peers_max {
+            self.services.overflowed = self.services.overflowed.saturating_add(1);
+            return ServiceId(0);
+        }
+        self.peers = self.peers.saturating_add(1);
+        ServiceId(self.services.intern(name))
+    }
+
     /// The id of a tenant; [`OVERFLOW`]'s past the limit.
     pub fn tenant(&mut self, name: &str) -> TenantId {
         TenantId(self.tenants.intern(name))
+    }
+
+    /// How many services are known, peers not counted.
+    pub fn services(&self) -> usize {
+        self.services.names.len().saturating_sub(self.peers).saturating_sub(1)
+    }
+
+    /// How many tenants are known, [`UNKNOWN`] not counted.
+    pub fn tenants(&self) -> usize {
+        self.tenants.names.len().saturating_sub(2)
+    }
+
+    /// Whether a service or peer of this name is known.
+    pub fn is_service(&self, name: &str) -> bool {
+        self.services.index.contains_key(cut(name))
     }
 
     /// The name of a service.
@@ -123,6 +163,18 @@ mod tests {
         assert_eq!(names.tenants_overflowed(), 1);
         assert_eq!(names.tenant("acme"), acme);
         assert_eq!(names.tenant_name(Names::UNKNOWN_TENANT), UNKNOWN);
+    }
+
+    #[test]
+    fn a_crowd_of_peers_leaves_room_for_services() {
+        let mut names = Names::new(2, 1);
+        for client in 0..100 {
+            names.peer(&format!("203.0.113.{client}"));
+        }
+        let first = names.service("checkout");
+        let second = names.service("payment");
+        assert_eq!((names.service_name(first), names.service_name(second)), ("checkout", "payment"));
+        assert_eq!(names.services_overflowed(), 98);
     }
 
     #[test]

@@ -1,2 +1,126 @@
-//! placeholder
-fn main() {}
+//! The kernel programs: one entry point a hook, each of which hands its context to a body and returns a constant.
+//!
+//! A cgroup program that returned 0 would deny the packet, the bind or the connect for the whole host; so every body returns
+//! nothing, and 1 stands in the entry point. Everything is inlined: before 6.2 verifiers follow every value of a program that
+//! has functions (`env->subprog_cnt > 1` makes all scalars precise), which these are too long for.
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+
+#[cfg(target_arch = "bpf")]
+mod flows;
+#[cfg(target_arch = "bpf")]
+mod headers;
+#[cfg(target_arch = "bpf")]
+mod packet;
+#[cfg(target_arch = "bpf")]
+mod piece;
+#[cfg(target_arch = "bpf")]
+mod ring;
+#[cfg(target_arch = "bpf")]
+mod socket;
+
+#[cfg(target_arch = "bpf")]
+mod entry {
+    use aya_ebpf::macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops, socket_filter};
+    use aya_ebpf::programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext};
+    use observer_ebpf::record::{Kind, TAP_EGRESS, TAP_INGRESS, TAP_WIRE};
+
+    use crate::{packet, socket};
+
+    #[cgroup_skb(egress)]
+    #[inline(always)]
+    pub fn egress(ctx: SkBuffContext) -> i32 {
+        packet::observe::<TAP_EGRESS>(&ctx);
+        1
+    }
+
+    #[cgroup_skb(ingress)]
+    #[inline(always)]
+    pub fn ingress(ctx: SkBuffContext) -> i32 {
+        packet::observe::<TAP_INGRESS>(&ctx);
+        1
+    }
+
+    /// Returns 0: the packet socket itself wants no packet.
+    #[socket_filter]
+    #[inline(always)]
+    pub fn wire(ctx: SkBuffContext) -> i64 {
+        packet::observe::<TAP_WIRE>(&ctx);
+        0
+    }
+
+    #[cgroup_sock_addr(connect4)]
+    #[inline(always)]
+    pub fn connect4(ctx: SockAddrContext) -> i32 {
+        socket::connects::<4>(&ctx);
+        1
+    }
+
+    #[cgroup_sock_addr(connect6)]
+    #[inline(always)]
+    pub fn connect6(ctx: SockAddrContext) -> i32 {
+        socket::connects::<6>(&ctx);
+        1
+    }
+
+    #[cgroup_sock(post_bind4)]
+    #[inline(always)]
+    pub fn post_bind4(ctx: SockContext) -> i32 {
+        socket::process::<4>(&ctx, Kind::Binds);
+        1
+    }
+
+    #[cgroup_sock(post_bind6)]
+    #[inline(always)]
+    pub fn post_bind6(ctx: SockContext) -> i32 {
+        socket::process::<6>(&ctx, Kind::Binds);
+        1
+    }
+
+    #[cgroup_sock(sock_release)]
+    #[inline(always)]
+    pub fn sock_release(ctx: SockContext) -> i32 {
+        socket::process::<0>(&ctx, Kind::Released);
+        1
+    }
+
+    #[sock_ops]
+    #[inline(always)]
+    pub fn sock_ops(ctx: SockOpsContext) -> u32 {
+        socket::established(&ctx);
+        1
+    }
+}
+
+/// SHA-256 of the sources that the object was built from, in hexadecimal; `cargo xtask build-ebpf` sets it.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "observer.digest")]
+#[unsafe(no_mangle)]
+static SOURCE_DIGEST: [u8; 64] = digest();
+
+#[cfg(target_arch = "bpf")]
+const fn digest() -> [u8; 64] {
+    let text = match option_env!("OBSERVER_EBPF_DIGEST") {
+        Some(text) => text.as_bytes(),
+        None => b"0000000000000000000000000000000000000000000000000000000000000000",
+    };
+    let mut digest = [0; 64];
+    digest.copy_from_slice(text);
+    digest
+}
+
+/// bpf_ringbuf and bpf_ktime helpers are for GPL-compatible programs only.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {
+    eprintln!("These programs run in the kernel: cargo xtask build-ebpf builds them.");
+}

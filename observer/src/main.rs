@@ -1,4 +1,5 @@
-//! The runtime sampling observer.
-mod capture;
+//! The runtime sampling observer, as a program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    observer::cli::main()
+}

@@ -3,6 +3,11 @@
 
 mod apt;
 mod bench;
+mod check;
+mod demo;
+mod interrupt;
+mod root;
+mod test;
 mod vm;
 mod workspace;
 
@@ -17,12 +22,21 @@ enum Task {
     Vm(vm::Options),
     /// Measure what the observer costs a busy server, next to nothing at all, an empty program and tshark.
     Bench(bench::Options),
+    /// Show the observer at work: a shop of real services with planted faults, and a report that finds them.
+    Demo(demo::Options),
+    /// Run every test: unit, property, replay, live kernel, end to end, and the kernels in virtual machines.
+    Test(test::Options),
+    /// Check form: rustfmt, clippy without warnings, licences and advisories of dependencies.
+    Check,
 }
 
 fn main() -> ExitCode {
     let outcome = match Task::parse() {
         Task::Vm(options) => vm::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Demo(options) => demo::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Check => check::run(),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

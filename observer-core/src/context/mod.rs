@@ -1,8 +1,17 @@
 //! What a message says of its trace, read from the headers that decoding kept.
 
+pub mod baggage;
+mod tenant;
+pub mod traceparent;
+pub mod tracestate;
+mod weight;
+
+use std::fmt;
+
+pub use self::tenant::TenantName;
 use crate::fact::Fact;
 use crate::ids::{SpanId, TraceId};
-use crate::message::{Interest, RequestHead};
+use crate::message::{HeaderName, Interest, RequestHead};
 
 /// The sampled flag of a context. Absent is not "no".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +76,21 @@ pub enum Malformation {
     Duplicated,
 }
 
+impl fmt::Display for Malformation {
+    /// What is wrong, for a person: `the trace id is not 32 lower-case hex digits, or all zero`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Length => "the header is too short or too long",
+            Self::Version => "the version is not two lower-case hex digits, or ff",
+            Self::TraceId => "the trace id is not 32 lower-case hex digits, or all zero",
+            Self::ParentId => "the parent id is not 16 lower-case hex digits, or all zero",
+            Self::Flags => "the flags are not two lower-case hex digits",
+            Self::Delimiter => "a dash is missing or elsewhere",
+            Self::Duplicated => "there is more than one header, or a list",
+        })
+    }
+}
+
 impl Malformation {
     /// The label value, for example `trace_id`.
     pub fn as_str(self) -> &'static str {
@@ -120,9 +144,8 @@ pub struct MessageContext {
     pub baggage: Fact<()>,
     /// The weight.
     pub weight: Fact<Weight>,
-    /// The tenant that the first yielding extractor names, decoded and cut to [`crate::names::NAME_BYTES_MAX`]; the other
-    /// two where none yields.
-    pub tenant: Fact<Box<str>>,
+    /// The tenant that the first yielding extractor names, decoded; the other two where none yields.
+    pub tenant: Fact<TenantName>,
 }
 
 /// Where a tenant is read from (`tenant:` of the configuration), in order.
@@ -154,8 +177,8 @@ pub enum WeightSource {
 /// The configured extractors, compiled against an [`Interest`].
 #[derive(Clone, Debug)]
 pub struct Extractors {
-    tenant: Vec<TenantSource>,
-    weight: Vec<WeightSource>,
+    tenant: Vec<tenant::Source>,
+    weight: Vec<weight::Source>,
     interest: Interest,
 }
 
@@ -173,7 +196,11 @@ impl Extractors {
                 WeightSource::Baggage(_) => None,
             }));
         let interest = Interest::new(headers);
-        Self { tenant, weight, interest }
+        Self {
+            tenant: tenant.into_iter().filter_map(|source| tenant::Source::compile(source, &interest)).collect(),
+            weight: weight.into_iter().filter_map(|source| weight::Source::compile(source, &interest)).collect(),
+            interest,
+        }
     }
 
     /// The header names that decoding must keep for these extractors.
@@ -181,15 +208,28 @@ impl Extractors {
         &self.interest
     }
 
-    /// Reads a request.
-    pub fn extract(&self, _head: &RequestHead<'_>) -> MessageContext {
-        let _ = (&self.tenant, &self.weight);
+    /// Reads a request. What an incomplete head shows is taken; what it does not show is not observed.
+    pub fn extract(&self, head: &RequestHead<'_>) -> MessageContext {
         MessageContext {
-            trace: TraceFact::NotObserved,
-            tracestate: Fact::NotObserved,
-            baggage: Fact::NotObserved,
-            weight: Fact::NotObserved,
-            tenant: Fact::NotObserved,
+            trace: trace(head),
+            tracestate: Fact::looked_for(tracestate::is_kept(head.headers).then_some(()), head.complete),
+            baggage: Fact::looked_for(baggage::members(head.headers).next().map(|_| ()), head.complete),
+            weight: weight::read(&self.weight, head),
+            tenant: tenant::read(&self.tenant, head),
         }
+    }
+}
+
+/// Reads the trace context; the first format that is there decides.
+fn trace(head: &RequestHead<'_>) -> TraceFact {
+    let mut found = head.headers.iter().filter(|header| header.name == HeaderName::TRACEPARENT);
+    match (found.next(), found.next(), head.complete) {
+        (Some(_), Some(_), _) => TraceFact::Malformed(Malformation::Duplicated),
+        (Some(header), None, _) => {
+            // The decoder trims; other sources of headers may not.
+            traceparent::parse(header.value.trim_ascii()).map_or_else(TraceFact::Malformed, TraceFact::Valid)
+        }
+        (None, _, true) => TraceFact::Missing,
+        (None, _, false) => TraceFact::NotObserved,
     }
 }

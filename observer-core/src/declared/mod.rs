@@ -1,4 +1,74 @@
 //! Declared: bytes and where they came from go in, sampling rules come out.
+//!
+//! Each source is one file that yields [`Declarations`]; [`Rules`] puts them together and tells which rule holds for whom.
+
+mod environment;
+mod resolve;
+mod tenant_rules;
+mod yaml;
+
+use std::fmt;
+
+pub use environment::{Language, ProcessEnvironment, process_environment};
+pub use resolve::{Conflict, Resolution, Rules};
+pub use tenant_rules::tenant_rules;
+
+/// What one source declares: whatever of it is right, and what is wrong with the rest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Declarations {
+    /// The rules, in the order of the source.
+    pub rules: Vec<Rule>,
+    /// The tenants that the source names, with a ratio of their own or without.
+    pub overrides: Vec<Override>,
+    /// What cannot work.
+    pub problems: Vec<Problem>,
+}
+
+/// A tenant that a source names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// The tenant.
+    pub tenant: String,
+    /// What the source says of it.
+    pub state: OverrideState,
+    /// Where.
+    pub source: String,
+}
+
+/// What a source says of a tenant's own ratio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OverrideState {
+    /// It has one: there is a rule.
+    Set,
+    /// It has none on purpose (`null`).
+    Inherits,
+    /// It should have one and has not (`{}`).
+    Missing,
+    /// What stands there is none: there is a problem.
+    Invalid,
+}
+
+/// A declaration that cannot work, or does not do what it says.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// Where: `tenant-rules.yaml:2`, `process 4711 (checkout): OTEL_TRACES_SAMPLER_ARG`.
+    pub source: String,
+    /// The service that it concerns, where it is one.
+    pub service: Option<String>,
+    /// The key with its path; empty where it is the whole source.
+    pub key: String,
+    /// What is wrong, as the rest of a sentence that begins with the key.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source, key, what, .. } = self;
+        if key.is_empty() { write!(formatter, "{source} {what}") } else { write!(formatter, "{source}: {key} {what}") }
+    }
+}
 
 /// One declared sampling rule.
 #[derive(Clone, Debug, PartialEq)]

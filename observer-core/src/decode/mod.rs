@@ -3,7 +3,13 @@
 //! Decoding is total: lost, repeated, reordered or cut bytes and streams joined in the middle are normal input; what cannot
 //! be decoded is counted in [`Anomalies`], never a panic, never an error that stops the line.
 
-use crate::message::{End, Interest, Message};
+pub mod http1;
+mod opening;
+mod protocols;
+
+use self::opening::Opening;
+use self::protocols::Decoder;
+use crate::message::{End, Interest, Message, Protocol};
 use crate::time::Timestamp;
 
 /// Bytes of one direction of a TCP connection, as a tap saw them.
@@ -41,45 +47,109 @@ pub struct Anomalies {
     pub not_http: u64,
     /// Responses without a request that was seen, and requests whose response was not.
     pub unpaired: u64,
-    /// Pieces that were dropped because the reorder buffer was full.
+    /// How often the reorder buffer was full: what it waited for was then taken for lost.
     pub reorder_overflow: u64,
+    /// Pieces that look like a head where it is not certain that one begins: taken for body.
+    pub doubtful_heads: u64,
+}
+
+/// Where a decoder puts what it finds.
+struct Output<'o> {
+    interest: &'o Interest,
+    anomalies: &'o mut Anomalies,
+    tell: &'o mut dyn FnMut(Message<'_>),
 }
 
 /// The decoder of one connection: recognises the protocol by content and tells the messages of both directions.
 #[derive(Debug)]
 pub struct Conversation {
     fidelity: Fidelity,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every conversation is soon the large variant")]
+enum Stage {
+    Opening(Opening),
+    Decoding(Decoder),
 }
 
 impl Conversation {
     /// A decoder for a connection of which a tap shows as much as `fidelity` says.
     pub fn new(fidelity: Fidelity) -> Self {
-        Self { fidelity }
+        Self { fidelity, stage: Stage::Opening(Opening::default()) }
     }
 
     /// Takes the next piece and tells every message that is complete with it.
     pub fn piece(
         &mut self,
-        _piece: &Piece<'_>,
-        _interest: &Interest,
-        _anomalies: &mut Anomalies,
-        _tell: &mut dyn FnMut(Message<'_>),
+        piece: &Piece<'_>,
+        interest: &Interest,
+        anomalies: &mut Anomalies,
+        tell: &mut dyn FnMut(Message<'_>),
     ) {
-        let _ = self.fidelity;
+        let mut out = Output { interest, anomalies, tell };
+        match &mut self.stage {
+            Stage::Decoding(decoder) => decoder.piece(piece, &mut out),
+            Stage::Opening(opening) => {
+                if let Some(decoder) = opening.piece(piece, self.fidelity, &mut out) {
+                    self.stage = Stage::Decoding(decoder);
+                }
+            }
+        }
     }
 
-    /// The end `from` closed its direction (FIN) or the connection was reset: tells what can only be told at the end.
+    /// Nothing came for a while: tells what has waited too long for missing bytes ([`http1::REORDER_WAIT_MAX`]). Calling it is
+    /// needed only where a connection falls silent; each piece does the same.
+    pub fn overdue(
+        &mut self,
+        now: Timestamp,
+        interest: &Interest,
+        anomalies: &mut Anomalies,
+        tell: &mut dyn FnMut(Message<'_>),
+    ) {
+        if let Stage::Decoding(decoder) = &mut self.stage {
+            decoder.overdue(now, &mut Output { interest, anomalies, tell });
+        }
+    }
+
+    /// The end `from` closed its direction (FIN) or the connection was reset: tells what can only be told at the end. A piece
+    /// that comes late is still taken.
     pub fn closed(
         &mut self,
-        _from: End,
-        _at: Timestamp,
-        _anomalies: &mut Anomalies,
-        _tell: &mut dyn FnMut(Message<'_>),
+        from: End,
+        at: Timestamp,
+        interest: &Interest,
+        anomalies: &mut Anomalies,
+        tell: &mut dyn FnMut(Message<'_>),
     ) {
+        match &mut self.stage {
+            Stage::Opening(opening) => opening.forget(from),
+            Stage::Decoding(decoder) => decoder.closed(from, at, &mut Output { interest, anomalies, tell }),
+        }
     }
 
-    /// Bytes held in buffers for this connection.
+    /// The protocol, once it is known.
+    pub fn protocol(&self) -> Option<Protocol> {
+        match &self.stage {
+            Stage::Opening(_) => None,
+            Stage::Decoding(decoder) => Some(decoder.protocol()),
+        }
+    }
+
+    /// Whether the connection has left every protocol that is decoded (an upgrade, a tunnel): no message will be told again.
+    pub fn is_quiet(&self) -> bool {
+        match &self.stage {
+            Stage::Opening(_) => false,
+            Stage::Decoding(decoder) => decoder.is_quiet(),
+        }
+    }
+
+    /// Bytes held in buffers for this connection, besides the value itself.
     pub fn buffered_bytes(&self) -> usize {
-        0
+        match &self.stage {
+            Stage::Opening(opening) => opening.buffered_bytes(),
+            Stage::Decoding(decoder) => decoder.buffered_bytes(),
+        }
     }
 }

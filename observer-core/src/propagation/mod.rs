@@ -1,12 +1,31 @@
 //! Propagation: the requests that reach and leave one workload come in, hops with an outcome go out.
 //!
 //! The words are those of the contract: two memories decide (traces that arrived in the last ten minutes; requests in flight
-//! younger than 30 s); if all readings agree the hop is decided even under concurrency, else it is ambiguous.
+//! younger than 30 s); if all readings agree the hop is decided even under concurrency, else it is ambiguous. A class of hops
+//! is accused only once it provably follows requests; what was told before that is corrected afterwards.
 
 use crate::context::{MessageContext, TraceContext, Weight};
 use crate::fact::Fact;
-use crate::ids::{ExchangeId, ServiceId, TenantId, WorkloadId};
+use crate::ids::{ConnectionId, ExchangeId, ServiceId, TenantId, WorkloadId};
 use crate::time::Timestamp;
+
+mod arrived;
+mod class;
+mod correction;
+mod filter;
+mod flights;
+mod load;
+mod shape;
+mod telemetry;
+mod tracker;
+mod view;
+mod weight;
+
+pub use correction::{Correction, Example};
+pub use telemetry::{NoHop, no_hop};
+pub use tracker::{Propagation, PropagationCounters};
+pub use view::Hidden;
+pub use weight::WeightOutcome;
 
 /// What became of the context on one request that a service sends (contract, "Outcomes of a hop").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,6 +125,34 @@ pub struct Outbound<'a> {
     pub path: &'a str,
 }
 
+/// The head of a response that a workload sends.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// When it was seen.
+    pub at: Timestamp,
+    /// Who sends it.
+    pub workload: WorkloadId,
+    /// On which connection.
+    pub connection: ConnectionId,
+    /// The number of the exchange that it answers; `None` where its request was not seen.
+    pub number: Option<u64>,
+    /// The status code.
+    pub status: u16,
+}
+
+/// An error response (status 500 to 599).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ErrorSeen {
+    /// The tenant of the request; `None` where the request was not seen.
+    pub tenant: Option<TenantId>,
+    /// The trace of the request: the one that it brought, else the one that the workload was seen to start because of it.
+    pub trace: Option<TraceContext>,
+    /// Whether the trace is not sampled; `None` where nothing tells.
+    pub unsampled: Option<bool>,
+    /// The weight of the request.
+    pub weight: Fact<Weight>,
+}
+
 /// The one request that caused a hop, where there is only one that can have.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cause {
@@ -126,6 +173,14 @@ pub struct Hop {
     pub cause: Option<Cause>,
     /// The tenant that all requests which can have caused it agree on.
     pub tenant: Option<TenantId>,
-    /// Whether the hop carries a trace that never arrived at the workload: the workload started it.
+    /// Whether the hop carries a trace that never arrived at the workload: the workload started it. Every hop that carries
+    /// such a trace says so; a trace counts once. Never where the outcome is unattributed.
     pub started: bool,
+    /// What became of the weight, where the hop carries an arrived trace and there is something to judge.
+    pub weight: Option<WeightOutcome>,
+    /// What hid requests, where the outcome is unattributed.
+    pub hidden: Option<Hidden>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,13 @@
 //! Sampling: distinct traces come in, ratios with intervals that hold at every moment go out.
+//!
+//! [`traces`] counts, [`interval`] says how sure a ratio is, [`verdict`] compares it with a declared one. Which rule a ratio is
+//! compared with, and whom that blames, is decided in [`crate::audit`].
+
+mod generations;
+pub mod interval;
+pub mod series;
+pub mod traces;
+pub mod verdict;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +27,19 @@ pub enum Point {
 }
 
 impl Point {
+    /// Every point, in the order of the contract.
+    pub const ALL: [Self; 4] = [Self::Received, Self::Started, Self::Forwarded, Self::Exported];
+
+    /// The place in [`Self::ALL`].
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Received => 0,
+            Self::Started => 1,
+            Self::Forwarded => 2,
+            Self::Exported => 3,
+        }
+    }
+
     /// The label value, for example `started`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,5 +1,17 @@
 //! Capture: what the kernel or a capture file shows comes in; packets, socket events and opaque connections go out.
 
+pub mod cgroup;
+pub mod clock;
+pub mod file;
+pub mod kernel;
+mod kernel_memory;
+pub mod object;
+mod packet_socket;
+mod records;
+mod unnamed;
+
+pub use kernel::{KernelCapture, KernelSource, OpenError, Options};
+
 use observer_core::connection::{Address, Flow, Opaque, Packet, Tap};
 use observer_core::ids::SocketId;
 use observer_core::time::Timestamp;

@@ -1,0 +1,94 @@
+//! Severity: the code of a finding and its case come in, how bad that is goes out. The one table of it (contract, "Severity").
+
+use super::report::{Code, Severity};
+
+/// What of a finding decides how bad it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Case {
+    /// The code alone.
+    Any,
+    /// Who is at the other end.
+    Peer(Role),
+    /// A context is missing: whether the sender is an observed service that had one.
+    SenderHadContext(bool),
+    /// A measured ratio and its rule.
+    Ratio { measured: f64, declared: f64 },
+    /// Whether it concerns what was seen in traffic, or only what is declared.
+    InTraffic(bool),
+    /// The share of messages that it takes from the ratios.
+    Share(f64),
+}
+
+/// What the service at the other end is to tracing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It is seen to send, start or export traces.
+    Participant,
+    /// It is not.
+    Bystander,
+    /// It is outside.
+    External,
+}
+
+/// The share of unobserved messages from which on a ratio may mislead.
+const SHARE_THAT_MATTERS: f64 = 0.01;
+
+/// How bad a finding is; `None` where it is none.
+pub(super) fn severity(code: Code, case: Case) -> Option<Severity> {
+    use Severity::{Critical, Info, Warning};
+    Some(match (code, case) {
+        // A trace is cut, and somebody there would have gone on with it.
+        (Code::ContextLost | Code::TraceRestarted | Code::DecisionFlipped, Case::Peer(role)) => match role {
+            Role::Participant => Critical,
+            Role::Bystander => Info,
+            Role::External => return None,
+        },
+        (Code::ContextMissing, Case::SenderHadContext(true)) => Warning,
+        // Nobody who is observed can do anything about what comes from outside.
+        (Code::ContextMissing, _) | (Code::ContextMalformed | Code::ContextDuplicated, Case::Peer(Role::External)) => {
+            Info
+        }
+
+        (Code::RatioUnder | Code::RatioOver, Case::Ratio { measured, declared }) => {
+            if measured < declared / 2.0 || measured > declared * 2.0 { Critical } else { Warning }
+        }
+        (Code::TenantOverrideMissing, Case::InTraffic(false)) | (Code::TenantUndeclared, _) => Info,
+        (Code::NotObserved, Case::Share(share)) if share <= SHARE_THAT_MATTERS => Info,
+        _ => Warning,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_says_what_the_contract_says() {
+        use Severity::{Critical, Info, Warning};
+        let ratio = |measured| Case::Ratio { measured, declared: 0.1 };
+        let cases = [
+            (Code::ContextLost, Case::Peer(Role::Participant), Some(Critical)),
+            (Code::TraceRestarted, Case::Peer(Role::Bystander), Some(Info)),
+            (Code::DecisionFlipped, Case::Peer(Role::External), None),
+            (Code::ContextMissing, Case::SenderHadContext(false), Some(Info)),
+            (Code::ContextMissing, Case::SenderHadContext(true), Some(Warning)),
+            (Code::ContextMalformed, Case::Peer(Role::Participant), Some(Warning)),
+            (Code::ContextMalformed, Case::Peer(Role::External), Some(Info)),
+            (Code::RatioUnder, ratio(0.04), Some(Critical)),
+            (Code::RatioUnder, ratio(0.06), Some(Warning)),
+            (Code::RatioOver, ratio(0.19), Some(Warning)),
+            (Code::RatioOver, ratio(0.21), Some(Critical)),
+            (Code::RatioOver, Case::Ratio { measured: 0.001, declared: 0.0 }, Some(Critical)),
+            (Code::TenantUndeclared, Case::Any, Some(Info)),
+            (Code::TenantOverrideMissing, Case::InTraffic(true), Some(Warning)),
+            (Code::TenantOverrideMissing, Case::InTraffic(false), Some(Info)),
+            (Code::NotObserved, Case::Share(0.001), Some(Info)),
+            (Code::NotObserved, Case::Share(0.2), Some(Warning)),
+            (Code::NothingObserved, Case::Any, Some(Warning)),
+            (Code::ErrorUnsampled, Case::Any, Some(Warning)),
+        ];
+        for (code, case, expected) in cases {
+            assert_eq!(severity(code, case), expected, "{code:?} {case:?}");
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! The table of connections: packets come in, the connection and the end that each belongs to go out. What a connection
+//! carries is not looked at here.
+//!
+//! A socket has one connection for its life, so the socket's name finds it with one look-up. Over the loopback device the
+//! sender's and the receiver's socket are two ends of one connection: they are joined by the flow and, because two network
+//! namespaces may use the same addresses and ports at once, by the place in the sequence space. Packets without a socket
+//! (a capture file, a socket that the kernel could not name) are found by their flow alone.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+
+use super::{Address, Flow, Packet, Tap};
+use crate::arena::{Arena, List};
+use crate::ids::{ConnectionId, SocketId};
+use crate::message::End;
+use crate::time::Timestamp;
+
+/// The socket that is none.
+const UNKNOWN: SocketId = SocketId(0);
+/// How far from the last packet of a direction the next one of the same connection may start, in bytes: wider than any send
+/// window in use (Linux: tcp_wmem 4 MiB by default), and 1 in 128 for a sequence number that is not related at all.
+const SEQ_NEAR: u32 = 1 << 24;
+/// How far a direction can jump without being another connection that uses the same ports: a body that was not captured.
+const SEQ_SAME: u32 = 1 << 28;
+/// A connection is moved to the young end of the table at most this often, which spares the hot path the list.
+const RENEWAL: Duration = Duration::from_secs(1);
+/// How long a connection outlives its sockets: what was still queued is sent after `close()`.
+const LINGER: Duration = Duration::from_secs(2);
+/// How many connections with the same addresses and ports are kept apart: network namespaces, and ports used again. It bounds
+/// what a peer that makes up packets can cost.
+const SAME_FLOW_MAX: usize = 16;
+
+/// One end of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Side {
+    address: Address,
+    /// The socket of this host that holds the end; [`UNKNOWN`] where there is none or it is not known.
+    socket: SocketId,
+    /// Whether the socket was seen to send. A listening socket, which the first request of a connection may name, never
+    /// does (tcp_v4_rcv hands that packet to the filter before the new socket exists).
+    sends: bool,
+    /// Whether the socket is gone.
+    gone: bool,
+    /// Whether it closed its direction.
+    closed: bool,
+    /// The sequence number of the last packet that the end sent.
+    seq: Option<u32>,
+}
+
+impl Side {
+    fn new(address: Address) -> Self {
+        Self { address, socket: UNKNOWN, sends: false, gone: false, closed: false, seq: None }
+    }
+
+    /// How far `seq` lies from the end's last packet; `None` where none was seen.
+    fn distance(&self, seq: u32) -> Option<u32> {
+        self.seq.map(|last| seq.wrapping_sub(last).min(last.wrapping_sub(seq)))
+    }
+}
+
+/// One connection, with what the caller keeps of it.
+#[derive(Debug)]
+pub struct Connection<State> {
+    /// Its number.
+    pub id: ConnectionId,
+    /// What the caller keeps.
+    pub state: State,
+    first: Side,
+    second: Side,
+    /// Without sockets: seen on an interface or in a file.
+    wire: bool,
+    released: bool,
+    last_at: Timestamp,
+    renewed_at: Timestamp,
+    /// The next connection with the same addresses and ports.
+    same_flow: Option<u32>,
+}
+
+impl<State> Connection<State> {
+    /// The address of an end.
+    pub fn address(&self, end: End) -> Address {
+        self.side(end).address
+    }
+
+    /// The socket of this host that holds an end, where there is one and its name is known.
+    pub fn socket(&self, end: End) -> Option<SocketId> {
+        Some(self.side(end).socket).filter(|&socket| socket != UNKNOWN)
+    }
+
+    /// When the last packet was seen.
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
+    fn side(&self, end: End) -> &Side {
+        match end {
+            End::First => &self.first,
+            End::Second => &self.second,
+        }
+    }
+
+    fn side_mut(&mut self, end: End) -> &mut Side {
+        match end {
+            End::First => &mut self.first,
+            End::Second => &mut self.second,
+        }
+    }
+
+    /// The end that sends packets of `flow`; `None` where the flow is another connection's.
+    fn sender(&self, flow: &Flow) -> Option<End> {
+        let (first, second) = (self.first.address, self.second.address);
+        if flow.source == first && flow.destination == second {
+            Some(End::First)
+        } else if flow.source == second && flow.destination == first {
+            Some(End::Second)
+        } else {
+            None
+        }
+    }
+}
+
+/// A packet that found its connection.
+#[derive(Debug)]
+pub struct Sight<'a, State> {
+    /// The connection.
+    pub connection: &'a mut Connection<State>,
+    /// The end that sent the packet.
+    pub from: End,
+    /// Whether it is the first packet of the connection that was seen.
+    pub new: bool,
+    /// Whether this is a receiver's sight of a flow that is also seen at its sender: the source may leave out such sights.
+    pub paired: bool,
+}
+
+/// What the table has held and refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionCounters {
+    /// Connections held now.
+    pub tracked: usize,
+    /// Connections that were dropped for lack of room while in use.
+    pub evicted: u64,
+}
+
+/// All connections, bounded in number; the least recently used one is dropped for a new one.
+#[derive(Debug)]
+pub struct Connections<State> {
+    arena: Arena<Connection<State>>,
+    by_age: List,
+    sockets: FxHashMap<SocketId, (u32, End)>,
+    flows: FxHashMap<Flow, u32>,
+    /// Connections whose sockets are gone, by the time of that.
+    released: VecDeque<(Timestamp, u32, ConnectionId)>,
+    limit: usize,
+    next_id: u64,
+    evicted: u64,
+}
+
+impl<State> Connections<State> {
+    /// A table for at most `limit` connections.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            arena: Arena::new(),
+            by_age: List::EMPTY,
+            sockets: FxHashMap::default(),
+            flows: FxHashMap::default(),
+            released: VecDeque::new(),
+            limit: limit.max(1),
+            next_id: 0,
+            evicted: 0,
+        }
+    }
+
+    /// Finds the connection of a packet, or begins one with what `begin` yields. A connection that had to go for it is given
+    /// to `gone`.
+    ///
+    /// `None` only where the table cannot grow any more (2³² connections).
+    pub fn packet(
+        &mut self,
+        packet: &Packet<'_>,
+        begin: impl FnOnce() -> State,
+        gone: impl FnMut(Connection<State>),
+    ) -> Option<Sight<'_, State>> {
+        let (socket, egress, looped) = match packet.tap {
+            Tap::Egress { socket, looped } => (socket, true, looped),
+            Tap::Ingress { socket, looped } => (socket, false, looped),
+            Tap::Wire => (UNKNOWN, true, false),
+        };
+        let wire = packet.tap == Tap::Wire;
+        let (known, listener) = self.by_socket(socket, &packet.flow);
+        // A socket that is held for another flow is a listener: it names no connection.
+        let socket = if listener { UNKNOWN } else { socket };
+        let (key, from, new) = if let Some((key, from)) = known {
+            (key, from, false)
+        } else {
+            match self.by_flow(packet, socket, egress, wire) {
+                Some((key, from)) => (key, from, false),
+                None => (self.begin(packet, wire, begin(), gone)?, End::First, true),
+            }
+        };
+        let local = if egress { from } else { from.other() };
+        if known.is_none() && socket != UNKNOWN {
+            self.hold(key, local, socket);
+        }
+        let renew = self.arena.get(key)?.renewed_at.after(RENEWAL) <= packet.at;
+        if renew {
+            self.arena.renew(&mut self.by_age, key);
+        }
+        let connection = self.arena.get_mut(key)?;
+        if renew {
+            connection.renewed_at = packet.at;
+        }
+        connection.last_at = connection.last_at.max(packet.at);
+        let side = connection.side_mut(from);
+        side.seq = Some(packet.seq);
+        side.closed |= packet.closes;
+        side.sends |= egress && !wire && socket != UNKNOWN;
+        let paired = !egress && looped && side.sends;
+        Some(Sight { connection, from, new, paired })
+    }
+
+    /// The connection that a socket holds, for events that carry no payload.
+    pub fn of_socket(&mut self, socket: SocketId) -> Option<(&mut Connection<State>, End)> {
+        let (key, end) = *self.sockets.get(&socket)?;
+        Some((self.arena.get_mut(key)?, end))
+    }
+
+    /// A connection was established at `socket`; `flow` leads from the local to the remote address. Where its first packet
+    /// was seen under the name of the listening socket, it gets its own.
+    pub fn established(&mut self, socket: SocketId, flow: &Flow) {
+        let mut next = self.flows.get(&canonical(flow)).copied();
+        while let Some(key) = next {
+            let Some(connection) = self.arena.get(key) else { return };
+            next = connection.same_flow;
+            let Some(local) = connection.sender(flow) else { continue };
+            let side = connection.side(local);
+            if !connection.wire && !connection.released && !side.sends && side.socket != socket {
+                self.hold(key, local, socket);
+                return;
+            }
+        }
+    }
+
+    /// A socket is gone. Its connection goes with the last of its sockets, a little later ([`Connections::expire`]).
+    pub fn released(&mut self, socket: SocketId, at: Timestamp) {
+        let Some((key, end)) = self.sockets.get(&socket).copied() else { return };
+        let Some(connection) = self.arena.get_mut(key) else { return };
+        connection.side_mut(end).gone = true;
+        let other = connection.side(end.other());
+        let other_lives = other.socket != UNKNOWN && !other.gone;
+        if !other_lives && !connection.released {
+            connection.released = true;
+            self.released.push_back((at, key, connection.id));
+        }
+    }
+
+    /// Drops connections whose sockets are gone and those without a packet for `idle`, and hands each to `gone`.
+    pub fn expire(&mut self, now: Timestamp, idle: Duration, mut gone: impl FnMut(Connection<State>)) {
+        while let Some(&(at, key, id)) = self.released.front() {
+            if at.after(LINGER) > now {
+                break;
+            }
+            self.released.pop_front();
+            if self.arena.get(key).is_some_and(|connection| connection.id == id) {
+                self.remove(key).into_iter().for_each(&mut gone);
+            }
+        }
+        while let Some(key) = self.by_age.first() {
+            let Some(connection) = self.arena.get(key) else { break };
+            if connection.last_at.after(idle) > now {
+                // Renewed late, up to `RENEWAL` ago: what follows in the list may be a little older, never much.
+                break;
+            }
+            self.remove(key).into_iter().for_each(&mut gone);
+        }
+    }
+
+    /// Every connection, for what is due by time.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Connection<State>> {
+        self.arena.values_mut()
+    }
+
+    /// What was held and refused so far.
+    pub fn counters(&self) -> ConnectionCounters {
+        ConnectionCounters { tracked: self.arena.len(), evicted: self.evicted }
+    }
+
+    /// The connection and the sending end by the socket; and whether the socket is held for another flow.
+    fn by_socket(&self, socket: SocketId, flow: &Flow) -> (Option<(u32, End)>, bool) {
+        let Some(&(key, _)) = self.sockets.get(&socket).filter(|_| socket != UNKNOWN) else { return (None, false) };
+        match self.arena.get(key).and_then(|connection| connection.sender(flow)) {
+            Some(from) => (Some((key, from)), false),
+            None => (None, true),
+        }
+    }
+
+    /// The best connection for a packet whose socket is new or unknown.
+    fn by_flow(&self, packet: &Packet<'_>, socket: SocketId, egress: bool, wire: bool) -> Option<(u32, End)> {
+        let mut best: Option<(u32, u32, End)> = None;
+        let mut next = self.flows.get(&canonical(&packet.flow)).copied();
+        while let Some(key) = next {
+            let connection = self.arena.get(key)?;
+            next = connection.same_flow;
+            let Some(from) = connection.sender(&packet.flow) else { continue };
+            let local = connection.side(if egress { from } else { from.other() });
+            if connection.wire != wire || !takes(local, socket, egress) {
+                continue;
+            }
+            let Some(distance) = nearness(connection, from, packet, socket == UNKNOWN) else { continue };
+            if best.is_none_or(|(nearest, _, _)| distance < nearest) {
+                best = Some((distance, key, from));
+            }
+        }
+        best.map(|(_, key, from)| (key, from))
+    }
+
+    fn begin(
+        &mut self,
+        packet: &Packet<'_>,
+        wire: bool,
+        state: State,
+        mut gone: impl FnMut(Connection<State>),
+    ) -> Option<u32> {
+        let flow = canonical(&packet.flow);
+        if let Some(oldest) = self.last_of_a_long_chain(&flow) {
+            self.evict(oldest).into_iter().for_each(&mut gone);
+        }
+        while self.arena.len() >= self.limit
+            && let Some(oldest) = self.by_age.first()
+        {
+            self.evict(oldest).into_iter().for_each(&mut gone);
+        }
+        let connection = Connection {
+            id: ConnectionId(self.next_id),
+            state,
+            first: Side::new(packet.flow.source),
+            second: Side::new(packet.flow.destination),
+            wire,
+            released: false,
+            last_at: packet.at,
+            renewed_at: packet.at,
+            same_flow: self.flows.get(&flow).copied(),
+        };
+        let key = self.arena.push(&mut self.by_age, connection)?;
+        self.next_id = self.next_id.saturating_add(1);
+        self.flows.insert(flow, key);
+        Some(key)
+    }
+
+    fn last_of_a_long_chain(&self, flow: &Flow) -> Option<u32> {
+        let mut last = self.flows.get(flow).copied()?;
+        for _ in 1..SAME_FLOW_MAX {
+            last = self.arena.get(last)?.same_flow?;
+        }
+        Some(last)
+    }
+
+    fn evict(&mut self, key: u32) -> Option<Connection<State>> {
+        let connection = self.remove(key)?;
+        if !connection.released {
+            self.evicted = self.evicted.saturating_add(1);
+        }
+        Some(connection)
+    }
+
+    /// Makes `socket` the holder of an end.
+    fn hold(&mut self, key: u32, end: End, socket: SocketId) {
+        let Some(connection) = self.arena.get_mut(key) else { return };
+        let side = connection.side_mut(end);
+        let before = std::mem::replace(&mut side.socket, socket);
+        side.sends &= before == socket;
+        if before != UNKNOWN && before != socket && self.sockets.get(&before).is_some_and(|&(held, _)| held == key) {
+            self.sockets.remove(&before);
+        }
+        self.sockets.insert(socket, (key, end));
+    }
+
+    fn remove(&mut self, key: u32) -> Option<Connection<State>> {
+        let connection = self.arena.remove(&mut self.by_age, key)?;
+        for side in [connection.first, connection.second] {
+            if self.sockets.get(&side.socket).is_some_and(|&(held, _)| held == key) {
+                self.sockets.remove(&side.socket);
+            }
+        }
+        let flow = canonical(&Flow { source: connection.first.address, destination: connection.second.address });
+        let mut at = self.flows.get(&flow).copied()?;
+        if at == key {
+            match connection.same_flow {
+                Some(next) => self.flows.insert(flow, next),
+                None => self.flows.remove(&flow),
+            };
+            return Some(connection);
+        }
+        while let Some(other) = self.arena.get_mut(at) {
+            match other.same_flow {
+                Some(next) if next == key => {
+                    other.same_flow = connection.same_flow;
+                    break;
+                }
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        Some(connection)
+    }
+}
+
+/// Whether an end can be held by `socket`: it is held by none yet, or by one that may have been the listener.
+fn takes(local: &Side, socket: SocketId, egress: bool) -> bool {
+    socket == UNKNOWN || local.socket == UNKNOWN || local.socket == socket || (egress && !local.sends)
+}
+
+/// How near a packet lies to what its sender sent before on a connection with the same addresses and ports; `None` where it
+/// is another connection's. Of equals the youngest is taken.
+fn nearness<State>(connection: &Connection<State>, from: End, packet: &Packet<'_>, by_flow_alone: bool) -> Option<u32> {
+    if connection.released {
+        return None;
+    }
+    let distance = connection.side(from).distance(packet.seq);
+    if by_flow_alone {
+        // The ports may have been used again without a sight of the new connection's SYN.
+        let near = if connection.first.closed || connection.second.closed { SEQ_NEAR } else { SEQ_SAME };
+        return match distance {
+            Some(distance) => (distance < near).then_some(distance),
+            None => (!connection.side(from).closed).then_some(0),
+        };
+    }
+    Some(distance.unwrap_or(SEQ_NEAR - 1)).filter(|&distance| distance < SEQ_NEAR)
+}
+
+/// A flow and its opposite under one key.
+fn canonical(flow: &Flow) -> Flow {
+    if flow.source <= flow.destination { *flow } else { Flow { source: flow.destination, destination: flow.source } }
+}
+
+#[cfg(test)]
+mod tests;

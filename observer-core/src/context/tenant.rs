@@ -1,0 +1,146 @@
+//! Tenants: a request head comes in, the name that the first yielding source gives goes out.
+//!
+//! A source yields what is not empty once white space and control characters are gone. Where the head was not fully seen, a
+//! source that has not yielded might have: no later one is asked then, and the tenant is not observed.
+
+use std::fmt;
+use std::ops::Deref;
+
+use super::{TenantSource, baggage, tracestate};
+use crate::fact::Fact;
+use crate::message::{HeaderName, Interest, RequestHead};
+use crate::names::NAME_BYTES_MAX;
+
+/// The name of a tenant, cut to [`NAME_BYTES_MAX`] bytes; kept in place, so that reading one allocates nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TenantName {
+    len: u8,
+    bytes: [u8; NAME_BYTES_MAX],
+}
+
+impl TenantName {
+    /// The name in `text`: without white space around it and without control characters, cut at a character boundary.
+    pub fn new(text: &str) -> Option<Self> {
+        let mut name = Self { len: 0, bytes: [0; NAME_BYTES_MAX] };
+        let text = text.trim();
+        if text.len() <= NAME_BYTES_MAX && !text.bytes().any(|byte| byte.is_ascii_control() || !byte.is_ascii()) {
+            name.bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+            name.len = u8::try_from(text.len()).ok()?;
+        } else {
+            for character in text.chars().filter(|character| !character.is_control()) {
+                let len = usize::from(name.len);
+                let end = len.saturating_add(character.len_utf8());
+                let Some(free) = name.bytes.get_mut(len..end) else { break };
+                character.encode_utf8(free);
+                name.len = u8::try_from(end).ok()?;
+            }
+        }
+        (name.len > 0).then_some(name)
+    }
+}
+
+impl Deref for TenantName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        let bytes = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for TenantName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, formatter)
+    }
+}
+
+/// A source with its header looked up.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    Header(HeaderName),
+    Baggage(String),
+    Tracestate(String),
+    Host(regex::Regex),
+    Path(regex::Regex),
+}
+
+impl Source {
+    /// `None` for what is never read from a message.
+    pub(super) fn compile(source: TenantSource, interest: &Interest) -> Option<Self> {
+        match source {
+            TenantSource::Header(name) => interest.find(name.as_bytes()).map(Self::Header),
+            TenantSource::Baggage(key) => Some(Self::Baggage(key)),
+            TenantSource::Tracestate(key) => Some(Self::Tracestate(key)),
+            TenantSource::Host(regex) => Some(Self::Host(regex)),
+            TenantSource::Path(regex) => Some(Self::Path(regex)),
+            TenantSource::Namespace => None,
+        }
+    }
+
+    fn read(&self, head: &RequestHead<'_>) -> Option<TenantName> {
+        let headers = |name| head.headers.iter().filter(move |header| header.name == name);
+        match self {
+            Self::Header(name) => headers(*name).find_map(|header| from_bytes(header.value)),
+            Self::Baggage(key) => {
+                baggage::find(head.headers, key).find_map(|value| TenantName::new(&baggage::decode(value)))
+            }
+            Self::Tracestate(key) => TenantName::new(tracestate::find(head.headers, key)?),
+            Self::Host(regex) => {
+                let host = headers(HeaderName::HOST).next()?;
+                TenantName::new(regex.captures(std::str::from_utf8(host.value).ok()?)?.name("tenant")?.as_str())
+            }
+            Self::Path(regex) => TenantName::new(regex.captures(head.path)?.name("tenant")?.as_str()),
+        }
+    }
+
+    /// Whether an incomplete head shows all that the source reads.
+    fn sees_all_of(&self, head: &RequestHead<'_>) -> bool {
+        match self {
+            Self::Path(_) => true,
+            // A request has one host (RFC 9112 section 3.2).
+            Self::Host(_) => head.complete || head.headers.iter().any(|header| header.name == HeaderName::HOST),
+            Self::Header(_) | Self::Baggage(_) | Self::Tracestate(_) => head.complete,
+        }
+    }
+}
+
+/// The tenant that the first yielding source names.
+pub(super) fn read(sources: &[Source], head: &RequestHead<'_>) -> Fact<TenantName> {
+    for source in sources {
+        if let Some(name) = source.read(head) {
+            return Fact::Present(name);
+        }
+        if !source.sees_all_of(head) {
+            return Fact::NotObserved;
+        }
+    }
+    Fact::Absent
+}
+
+fn from_bytes(value: &[u8]) -> Option<TenantName> {
+    match std::str::from_utf8(value) {
+        Ok(text) => TenantName::new(text),
+        Err(_) => TenantName::new(&String::from_utf8_lossy(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_trimmed_stripped_and_cut() {
+        for (text, expected) in [
+            ("acme", Some("acme")),
+            ("  acme corp\t", Some("acme corp")),
+            ("a\u{0}c\nm\u{7f}e\u{85}", Some("acme")),
+            ("", None),
+            (" \u{1}", None),
+            ("caf\u{e9}", Some("caf\u{e9}")),
+        ] {
+            assert_eq!(TenantName::new(text).as_deref(), expected, "{text:?}");
+        }
+        assert_eq!(TenantName::new(&"a".repeat(300)).unwrap().len(), NAME_BYTES_MAX);
+        assert_eq!(TenantName::new(&"\u{20ac}".repeat(300)).unwrap().len(), NAME_BYTES_MAX / 3 * 3);
+    }
+}

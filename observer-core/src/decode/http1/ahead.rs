@@ -1,0 +1,74 @@
+//! Pieces that came before the bytes in front of them: kept in the order of their sequence numbers, within bounds.
+
+use super::exchanges::Moment;
+use crate::decode::Piece;
+use crate::time::Timestamp;
+
+/// Pieces held of one direction while earlier bytes are missing. A reordered packet overtakes a few others, seldom tens.
+pub(super) const AHEAD_PIECES_MAX: usize = 64;
+/// Bytes held of one direction while earlier bytes are missing: two of the largest GRO packets.
+pub(super) const AHEAD_BYTES_MAX: usize = 128 * 1024;
+
+/// A piece that was copied.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) at: Timestamp,
+    pub(super) seq: u32,
+    pub(super) wire_len: u32,
+    pub(super) bytes: Box<[u8]>,
+    /// What had been told when it came.
+    pub(super) when: Moment,
+}
+
+/// The pieces held of one direction.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    /// Sorted by distance from where the direction stands, the farthest first.
+    pieces: Vec<Held>,
+    bytes: usize,
+}
+
+impl Ahead {
+    /// Whether the piece fits.
+    pub(super) fn has_room(&self, piece: &Piece<'_>) -> bool {
+        self.pieces.len() < AHEAD_PIECES_MAX && self.bytes.saturating_add(piece.bytes.len()) <= AHEAD_BYTES_MAX
+    }
+
+    /// Keeps a piece that begins ahead of `next`; one that is held already is dropped.
+    pub(super) fn hold(&mut self, piece: &Piece<'_>, next: u32, when: Moment) {
+        let distance = |seq: u32| seq.wrapping_sub(next);
+        let at = self.pieces.partition_point(|held| distance(held.seq) > distance(piece.seq));
+        if let Some(held) = self.pieces.get(at).filter(|held| held.seq == piece.seq)
+            && held.wire_len >= piece.wire_len
+        {
+            return;
+        }
+        self.bytes = self.bytes.saturating_add(piece.bytes.len());
+        let Piece { at: time, seq, wire_len, bytes, .. } = *piece;
+        self.pieces.insert(at, Held { at: time, seq, wire_len, bytes: bytes.into(), when });
+    }
+
+    /// The nearest piece.
+    pub(super) fn first(&self) -> Option<&Held> {
+        self.pieces.last()
+    }
+
+    /// Takes the nearest piece out.
+    pub(super) fn pop(&mut self) -> Option<Held> {
+        let held = self.pieces.pop()?;
+        self.bytes = self.bytes.saturating_sub(held.bytes.len());
+        Some(held)
+    }
+
+    /// When the piece that has waited longest came.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.pieces.iter().map(|held| held.at).min()
+    }
+
+    /// Bytes held.
+    pub(super) fn buffered_bytes(&self) -> usize {
+        self.bytes
+            .saturating_add(self.pieces.capacity().saturating_mul(size_of::<Held>()))
+            .saturating_add(size_of::<Self>())
+    }
+}

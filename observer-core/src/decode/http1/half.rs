@@ -1,0 +1,185 @@
+//! One direction of a connection: where it stands and what is expected there.
+
+use super::ahead::{Ahead, Held};
+use super::chunks::Chunks;
+use super::draft::Draft;
+use crate::decode::Piece;
+use crate::message::End;
+use crate::time::Timestamp;
+
+/// The largest window of TCP (RFC 7323 section 2.3, 2^30): nothing that is still under way is farther behind. Everything else
+/// is ahead, so bodies of up to 3 GiB may be left out without a doubt.
+const BEHIND_MAX: u32 = 1 << 30;
+/// The farthest distance ahead that is told from behind.
+pub(super) const AHEAD_MAX: u64 = (1 << 32) - BEHIND_MAX as u64 - 1;
+
+/// What stands at [`Half::next`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// Nothing was decoded yet: any piece that starts like a head is one.
+    Anything,
+    /// A head, or the rest of the one in the draft.
+    Head,
+    /// So many bytes of a body, then a head.
+    Sized {
+        /// More than zero.
+        left: u64,
+    },
+    /// A chunked body.
+    Chunked(Chunks),
+    /// A body that ends with the connection.
+    UntilClose,
+    /// Bytes are missing, so anything: see the rule in [`super`].
+    Adrift {
+        /// Whether they are bytes of a chunked body.
+        chunked: bool,
+        /// Where a head begins for sure, for all that has been seen: behind what looks like the end of such a body.
+        head_at: Option<u32>,
+    },
+}
+
+/// Where a piece begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Distance {
+    Behind(u32),
+    Ahead(u32),
+}
+
+/// How sure it is that a head begins where one is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It looks like one, and nothing was decoded before it.
+    First,
+    /// No byte is missing since the message before it.
+    Certain,
+    /// Bytes are missing before it; the exchange shows that one begins here.
+    Resumed,
+}
+
+#[derive(Debug)]
+pub(super) struct Half {
+    /// The sequence number of the next byte.
+    pub(super) next: u32,
+    pub(super) expected: Expected,
+    /// How sure it is that a head begins where one is expected.
+    pub(super) standing: Standing,
+    /// How many requests had been told when the message that is passing began. Of responses: adrift, a head is believed once
+    /// there are more.
+    pub(super) since: u64,
+    /// The body that is expected may be absent: the request was not seen and may have been HEAD.
+    pub(super) bodiless_perhaps: bool,
+    pub(super) draft: Option<Box<Draft>>,
+    pub(super) ahead: Option<Box<Ahead>>,
+}
+
+impl Half {
+    pub(super) fn new() -> Self {
+        Self {
+            next: 0,
+            expected: Expected::Anything,
+            standing: Standing::First,
+            since: 0,
+            bodiless_perhaps: false,
+            draft: None,
+            ahead: None,
+        }
+    }
+
+    pub(super) fn distance(&self, seq: u32) -> Distance {
+        let ahead = seq.wrapping_sub(self.next);
+        if u64::from(ahead) > AHEAD_MAX {
+            Distance::Behind(self.next.wrapping_sub(seq))
+        } else {
+            Distance::Ahead(ahead)
+        }
+    }
+
+    /// Where a body of which `left` bytes are to come ends.
+    pub(super) fn end_of(&self, left: u64) -> u32 {
+        // Sequence numbers wrap (RFC 9293 section 3.4): the remainder is what counts.
+        self.next.wrapping_add((left & u64::from(u32::MAX)) as u32)
+    }
+
+    pub(super) fn expect_head(&mut self, standing: Standing) {
+        self.expected = Expected::Head;
+        self.standing = standing;
+    }
+
+    /// What follows is not known.
+    pub(super) fn drift(&mut self) {
+        self.expected = Expected::Adrift { chunked: false, head_at: None };
+    }
+
+    /// What follows is the rest of a chunked body.
+    pub(super) fn drift_in_chunks(&mut self) {
+        self.expected = Expected::Adrift { chunked: true, head_at: None };
+    }
+
+    pub(super) fn expect_sized(&mut self, left: u64) {
+        if left == 0 {
+            self.expect_head(Standing::Certain);
+        } else {
+            self.expected = Expected::Sized { left };
+        }
+    }
+
+    /// Drops everything that is held.
+    pub(super) fn forget(&mut self) {
+        self.draft = None;
+        self.ahead = None;
+    }
+
+    pub(super) fn advance(&mut self, count: u64) {
+        self.next = self.end_of(count);
+    }
+
+    /// Whether a head is unfinished or pieces wait for missing bytes.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.draft.is_some() || self.ahead.is_some()
+    }
+
+    /// When the held piece that has waited longest came.
+    pub(super) fn waiting_since(&self) -> Option<Timestamp> {
+        self.ahead.as_ref()?.oldest()
+    }
+
+    /// The nearest held piece, if it begins where the direction stands, or before.
+    pub(super) fn pop_reached(&mut self) -> Option<Held> {
+        let ahead = self.ahead.as_mut()?;
+        let first = ahead.first().map(|held| held.seq);
+        let Some(seq) = first else {
+            self.ahead = None;
+            return None;
+        };
+        if matches!(self.distance(seq), Distance::Ahead(1..)) && self.waits_for_bytes() {
+            return None;
+        }
+        self.pop()
+    }
+
+    /// The nearest held piece.
+    pub(super) fn pop(&mut self) -> Option<Held> {
+        let held = self.ahead.as_mut()?.pop();
+        if self.ahead.as_ref().is_some_and(|ahead| ahead.first().is_none()) {
+            self.ahead = None;
+        }
+        held
+    }
+
+    /// Whether the next byte must be seen before anything behind it can be read.
+    fn waits_for_bytes(&self) -> bool {
+        matches!(self.expected, Expected::Head | Expected::Chunked(_))
+    }
+
+    pub(super) fn buffered_bytes(&self) -> usize {
+        let draft = self.draft.as_ref().map_or(0, |draft| draft.buffered_bytes());
+        let ahead = self.ahead.as_ref().map_or(0, |ahead| ahead.buffered_bytes());
+        draft.saturating_add(ahead)
+    }
+}
+
+impl Held {
+    pub(super) fn piece(&self, from: End) -> Piece<'_> {
+        Piece { at: self.at, from, seq: self.seq, wire_len: self.wire_len, bytes: &self.bytes }
+    }
+}

@@ -1,0 +1,119 @@
+//! A connection of which the protocol is not known yet: pieces come in, the decoder goes out once a protocol is sure.
+//!
+//! A piece that no protocol knows is passed over, for a stream may be joined in the middle. A piece that is too short to tell
+//! waits for the one behind it.
+
+use super::protocols::{Decoder, RECOGNISERS, Recognition};
+use super::{Fidelity, Output, Piece};
+use crate::message::End;
+use crate::time::Timestamp;
+
+use super::http1::start_line::Role;
+
+/// Bytes of one end that no recogniser may need more of: the preface of HTTP/2 is 24 bytes long (RFC 9113 section 3.4), the
+/// longest method with a target's scheme 22.
+const OPENING_BYTES_MAX: usize = 32;
+
+/// Short pieces that wait to be recognised; at most [`OPENING_BYTES_MAX`] bytes an end.
+#[derive(Debug, Default)]
+pub(super) struct Opening {
+    held: Vec<Short>,
+}
+
+#[derive(Debug)]
+struct Short {
+    at: Timestamp,
+    from: End,
+    seq: u32,
+    bytes: Box<[u8]>,
+}
+
+impl Opening {
+    /// Takes the next piece; the decoder that is returned has already been given everything.
+    pub(super) fn piece(&mut self, piece: &Piece<'_>, fidelity: Fidelity, out: &mut Output<'_>) -> Option<Decoder> {
+        if self.held.is_empty() {
+            // The usual case: the first piece tells.
+            let mut decoder = match self.recognise(piece.bytes, piece.from, fidelity) {
+                Found::Decoder(decoder) => decoder,
+                Found::Perhaps => {
+                    self.hold(piece);
+                    return None;
+                }
+                Found::Nothing => return None,
+            };
+            decoder.piece(piece, out);
+            return Some(decoder);
+        }
+        let mut start: Vec<u8> = Vec::new();
+        let mut end = None;
+        for short in self.held.iter().filter(|short| short.from == piece.from) {
+            start.extend_from_slice(&short.bytes);
+            end = Some(short.seq.wrapping_add(u32::try_from(short.bytes.len()).unwrap_or(0)));
+        }
+        // How many of the bytes were seen before; a piece that begins elsewhere is not what follows.
+        let seen = end.map_or(0, |end| end.wrapping_sub(piece.seq));
+        let seen = usize::try_from(seen).unwrap_or(usize::MAX);
+        let fresh = piece.bytes.get(seen..).filter(|fresh| !fresh.is_empty())?;
+        start.extend_from_slice(fresh);
+        match self.recognise(&start, piece.from, fidelity) {
+            Found::Perhaps if start.len() <= OPENING_BYTES_MAX => {
+                let wire_len = piece.wire_len.saturating_sub(u32::try_from(seen).unwrap_or(u32::MAX));
+                self.hold(&Piece { seq: end.unwrap_or(piece.seq), wire_len, bytes: fresh, ..*piece });
+                None
+            }
+            Found::Decoder(mut decoder) => {
+                for Short { at, from, seq, bytes } in std::mem::take(&mut self.held) {
+                    let wire_len = u32::try_from(bytes.len()).unwrap_or(0);
+                    decoder.piece(&Piece { at, from, seq, wire_len, bytes: &bytes }, out);
+                }
+                decoder.piece(piece, out);
+                Some(decoder)
+            }
+            Found::Perhaps | Found::Nothing => {
+                self.forget(piece.from);
+                None
+            }
+        }
+    }
+
+    /// Drops what one end sent.
+    pub(super) fn forget(&mut self, from: End) {
+        self.held.retain(|short| short.from != from);
+        self.held.shrink_to_fit();
+    }
+
+    pub(super) fn buffered_bytes(&self) -> usize {
+        let bytes = self.held.iter().map(|short| short.bytes.len()).fold(0, usize::saturating_add);
+        bytes.saturating_add(self.held.capacity().saturating_mul(size_of::<Short>()))
+    }
+
+    fn recognise(&self, bytes: &[u8], from: End, fidelity: Fidelity) -> Found {
+        let mut found = Found::Nothing;
+        for recogniser in &RECOGNISERS {
+            match (recogniser.recognise)(bytes) {
+                Recognition::Sure(role) => {
+                    let client = if role == Role::Requests { from } else { from.other() };
+                    return Found::Decoder((recogniser.open)(fidelity, client));
+                }
+                Recognition::Perhaps => found = Found::Perhaps,
+                Recognition::No => {}
+            }
+        }
+        found
+    }
+
+    fn hold(&mut self, piece: &Piece<'_>) {
+        let Piece { at, from, seq, wire_len, bytes } = *piece;
+        // A piece that was not captured whole is too long to be a prefix.
+        if !bytes.is_empty() && u32::try_from(bytes.len()) == Ok(wire_len) {
+            self.held.push(Short { at, from, seq, bytes: bytes.into() });
+        }
+    }
+}
+
+#[expect(clippy::large_enum_variant, reason = "made once a connection, and moved into its place")]
+enum Found {
+    Decoder(Decoder),
+    Perhaps,
+    Nothing,
+}

@@ -1,0 +1,239 @@
+//! The memory of traces that arrived: contexts of inbound requests come in; whether, and how, a trace arrived at a workload
+//! within the last ten minutes goes out.
+//!
+//! Two generations bound it: when the young one is full or old, it becomes the old one, and what was old is dropped. A
+//! trace that is dropped before its time leaves a mark in a filter, so that "never arrived" is never said of it: the filter
+//! errs only towards "may have arrived", which accuses nobody.
+
+use rustc_hash::FxHashMap;
+
+use super::filter::Filter;
+use crate::context::{Format, Sampled, TraceContext, Weight};
+use crate::fact::Fact;
+use crate::ids::{SpanId, TenantId, TraceId, WorkloadId};
+use crate::limits::ARRIVED_MEMORY;
+use crate::names::Names;
+use crate::time::Timestamp;
+
+/// A workload and a trace. The trace as two halves: `u128` would pad an entry to a multiple of 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    high: u64,
+    low: u64,
+    workload: WorkloadId,
+}
+
+impl Key {
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves of the id")]
+    fn new(workload: WorkloadId, trace: TraceId) -> Self {
+        Self { high: (trace.0 >> 64) as u64, low: trace.0 as u64, workload }
+    }
+
+    fn hash(&self) -> u64 {
+        // Ids need not be random: both halves and the workload are mixed (constants of splitmix64).
+        let mut mixed =
+            self.high ^ self.low.rotate_left(32) ^ u64::from(self.workload.0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// How a trace arrived at a workload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    at: Timestamp,
+    /// The parent ids of the first message and of the newest one.
+    parents: [SpanId; 2],
+    /// The weight; `None` where messages disagree.
+    weight: Option<Fact<Weight>>,
+    tenant: TenantId,
+    /// Whether it arrived sampled, not sampled, deferred.
+    sampled: [bool; 3],
+    random: bool,
+    format: Format,
+    /// Whether one message brought it.
+    once: bool,
+}
+
+impl Arrival {
+    /// Whether a hop that carries `sampled` turns the decision around: it arrived with the other flag and with no other.
+    pub(super) fn flips(&self, sampled: Sampled) -> bool {
+        matches!(
+            (self.sampled, sampled),
+            ([true, false, false], Sampled::NotSampled) | ([false, true, false], Sampled::Sampled)
+        )
+    }
+
+    /// Whether `parent` is one that the trace arrived with.
+    pub(super) fn has_parent(&self, parent: SpanId) -> bool {
+        self.parents.contains(&parent)
+    }
+
+    /// The tenant: the first that a message of the trace named.
+    pub(super) fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// The weight, where all messages of the trace agree.
+    pub(super) fn weight(&self) -> Option<Fact<Weight>> {
+        self.weight
+    }
+
+    /// The context, where one message brought the trace.
+    pub(super) fn only_context(&self, trace_id: TraceId) -> Option<TraceContext> {
+        let [first, _] = self.parents;
+        let sampled = match self.sampled {
+            [true, ..] => Sampled::Sampled,
+            [_, true, _] => Sampled::NotSampled,
+            _ => Sampled::Deferred,
+        };
+        let context = TraceContext { trace_id, parent_id: first, sampled, random: self.random, format: self.format };
+        self.once.then_some(context)
+    }
+
+    fn new(at: Timestamp, context: &TraceContext, tenant: TenantId, weight: Fact<Weight>) -> Self {
+        let mut arrival = Self {
+            at,
+            parents: [context.parent_id; 2],
+            weight: Some(weight),
+            tenant,
+            sampled: [false; 3],
+            random: context.random,
+            format: context.format,
+            once: true,
+        };
+        arrival.mark(context.sampled);
+        arrival
+    }
+
+    fn again(&mut self, at: Timestamp, context: &TraceContext, tenant: TenantId, weight: Fact<Weight>) {
+        self.at = self.at.max(at);
+        let [_, newest] = &mut self.parents;
+        *newest = context.parent_id;
+        self.weight = self.weight.filter(|before| *before == weight);
+        if self.tenant == Names::UNKNOWN_TENANT {
+            self.tenant = tenant;
+        }
+        self.mark(context.sampled);
+        self.once = false;
+    }
+
+    fn mark(&mut self, sampled: Sampled) {
+        let [yes, no, deferred] = &mut self.sampled;
+        match sampled {
+            Sampled::Sampled => *yes = true,
+            Sampled::NotSampled => *no = true,
+            Sampled::Deferred => *deferred = true,
+        }
+    }
+}
+
+/// Whether a trace arrived.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Seen {
+    /// It did.
+    Arrived(Arrival),
+    /// It may have: the memory dropped something like it before its time.
+    Perhaps,
+    /// It did not.
+    Never,
+}
+
+/// The traces that arrived at all workloads.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    young: FxHashMap<Key, Arrival>,
+    old: FxHashMap<Key, Arrival>,
+    young_since: Timestamp,
+    evicted: Filter,
+    generation_max: usize,
+    evicted_total: u64,
+}
+
+impl Arrived {
+    /// A memory of about `bytes`.
+    pub(super) fn new(bytes: usize) -> Self {
+        // A quarter for the filter of what was dropped. hashbrown keeps at least 7/16 of its places filled when it has grown.
+        let entry = size_of::<(Key, Arrival)>().saturating_add(1).saturating_mul(16) / 7;
+        let tables = (bytes / 4).saturating_mul(3);
+        Self {
+            young: FxHashMap::default(),
+            old: FxHashMap::default(),
+            young_since: Timestamp(0),
+            evicted: Filter::new(bytes / 4, ARRIVED_MEMORY),
+            generation_max: tables.checked_div(entry.saturating_mul(2)).unwrap_or(1).max(1),
+            evicted_total: 0,
+        }
+    }
+
+    /// A request brought `context`.
+    pub(super) fn add(
+        &mut self,
+        workload: WorkloadId,
+        at: Timestamp,
+        context: &TraceContext,
+        tenant: TenantId,
+        weight: Fact<Weight>,
+    ) {
+        let key = Key::new(workload, context.trace_id);
+        if let Some(arrival) = self.young.get_mut(&key) {
+            arrival.again(at, context, tenant, weight);
+            return;
+        }
+        let mut arrival = Arrival::new(at, context, tenant, weight);
+        if !self.old.is_empty()
+            && let Some(before) = self.old.remove(&key).filter(|before| before.at.after(ARRIVED_MEMORY) > at)
+        {
+            arrival = before;
+            arrival.again(at, context, tenant, weight);
+        }
+        if self.young.len() >= self.generation_max {
+            self.turn(at);
+        }
+        if self.young.is_empty() {
+            self.young_since = at;
+        }
+        self.young.insert(key, arrival);
+    }
+
+    /// Whether `trace` arrived at `workload` in the ten minutes before `at`.
+    pub(super) fn find(&self, workload: WorkloadId, trace: TraceId, at: Timestamp) -> Seen {
+        let key = Key::new(workload, trace);
+        let found = self.young.get(&key).or_else(|| self.old.get(&key));
+        match found {
+            Some(arrival) if arrival.at.after(ARRIVED_MEMORY) > at => Seen::Arrived(*arrival),
+            None if self.evicted.may_hold(key.hash()) => Seen::Perhaps,
+            _ => Seen::Never,
+        }
+    }
+
+    /// Drops what is past its time.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        if !self.young.is_empty() && self.young_since.after(ARRIVED_MEMORY) <= now {
+            self.turn(now);
+        }
+        self.evicted.expire(now);
+    }
+
+    /// Traces held.
+    pub(super) fn len(&self) -> usize {
+        self.young.len().saturating_add(self.old.len())
+    }
+
+    /// Traces dropped before their time.
+    pub(super) fn evicted_total(&self) -> u64 {
+        self.evicted_total
+    }
+
+    fn turn(&mut self, now: Timestamp) {
+        for (key, arrival) in self.old.drain() {
+            if arrival.at.after(ARRIVED_MEMORY) > now {
+                self.evicted.add(key.hash(), now);
+                self.evicted_total = self.evicted_total.saturating_add(1);
+            }
+        }
+        std::mem::swap(&mut self.young, &mut self.old);
+        self.young_since = now;
+    }
+}

@@ -1,0 +1,204 @@
+//! Series: how many distinct traces each service and tenant had at each point, and how many of them were sampled.
+//!
+//! Bounded: pairs of service and tenant past the limit are counted under the service's overflow tenant, and that is counted.
+
+use rustc_hash::FxHashMap;
+
+use super::Point;
+use crate::context::Sampled;
+use crate::ids::{ServiceId, TenantId};
+use crate::names::Names;
+use crate::time::Timestamp;
+
+/// The senders of foreign traces that a series tells apart.
+const SENDERS_MAX: usize = 4;
+/// The share of the memory limit that series may take: one in this many.
+const MEMORY_SHARE: usize = 16;
+
+/// Distinct traces with a decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// All that carry a decision.
+    pub traces: u64,
+    /// Those sampled.
+    pub sampled: u64,
+}
+
+/// Distinct traces of one service and tenant at one point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Those that carry a decision.
+    pub all: Share,
+    /// Those that leave it to the receiver; not among `all`.
+    pub deferred: u64,
+    /// At `received`: the part of `all` that entered the observed services here, so that none of them decided.
+    pub foreign: Share,
+    /// When the first was seen.
+    pub first: Timestamp,
+    /// When the last was first seen.
+    pub last: Timestamp,
+}
+
+/// One trace at one point, as it is counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trial {
+    pub(super) at: Timestamp,
+    pub(super) point: Point,
+    pub(super) sampled: Sampled,
+    pub(super) foreign: bool,
+    pub(super) sender: ServiceId,
+}
+
+/// Who sent foreign traces: the first few senders by name, the others in one sum.
+#[derive(Clone, Copy, Debug, Default)]
+struct Senders {
+    named: [Option<(ServiceId, u64)>; SENDERS_MAX],
+    others: u64,
+}
+
+impl Senders {
+    fn add(&mut self, sender: ServiceId) {
+        for slot in &mut self.named {
+            match slot {
+                Some((known, traces)) if *known == sender => {
+                    *traces = traces.saturating_add(1);
+                    return;
+                }
+                Some(_) => {}
+                None => {
+                    *slot = Some((sender, 1));
+                    return;
+                }
+            }
+        }
+        self.others = self.others.saturating_add(1);
+    }
+
+    fn remove(&mut self, sender: ServiceId) {
+        match self.named.iter_mut().flatten().find(|(known, _)| *known == sender) {
+            Some((_, traces)) => *traces = traces.saturating_sub(1),
+            None => self.others = self.others.saturating_sub(1),
+        }
+    }
+
+    /// The one sender, where there is only one.
+    fn only(&self) -> Option<ServiceId> {
+        let mut senders = self.named.iter().flatten().filter(|(_, traces)| *traces > 0);
+        match (senders.next(), senders.next(), self.others) {
+            (Some((sender, _)), None, 0) => Some(*sender),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Row {
+    points: [Counts; Point::ALL.len()],
+    senders: Senders,
+}
+
+/// The counts of every service, tenant and point.
+#[derive(Debug)]
+pub struct Series {
+    rows: FxHashMap<(ServiceId, TenantId), Row>,
+    rows_max: usize,
+    refused: u64,
+}
+
+impl Series {
+    pub(super) fn new(memory_bytes: usize) -> Self {
+        // A map that doubles may be half empty.
+        let row_bytes = size_of::<((ServiceId, TenantId), Row)>().saturating_mul(2);
+        let rows_max = memory_bytes.wrapping_div(MEMORY_SHARE).checked_div(row_bytes).unwrap_or(0).max(64);
+        Self { rows: FxHashMap::default(), rows_max, refused: 0 }
+    }
+
+    fn row(&mut self, service: ServiceId, tenant: TenantId) -> &mut Row {
+        let mut key = (service, tenant);
+        if self.rows.len() >= self.rows_max && !self.rows.contains_key(&key) {
+            self.refused = self.refused.saturating_add(1);
+            key.1 = Names::OVERFLOW_TENANT;
+        }
+        self.rows.entry(key).or_default()
+    }
+
+    pub(super) fn add(&mut self, service: ServiceId, tenant: TenantId, trial: &Trial) {
+        let row = self.row(service, tenant);
+        let Some(counts) = row.points.get_mut(trial.point.index()) else { return };
+        if counts.all.traces == 0 && counts.deferred == 0 {
+            counts.first = trial.at;
+        }
+        counts.last = counts.last.max(trial.at);
+        let sampled = match trial.sampled {
+            Sampled::Deferred => {
+                counts.deferred = counts.deferred.saturating_add(1);
+                return;
+            }
+            Sampled::Sampled => 1,
+            Sampled::NotSampled => 0,
+        };
+        counts.all.traces = counts.all.traces.saturating_add(1);
+        counts.all.sampled = counts.all.sampled.saturating_add(sampled);
+        if trial.foreign {
+            counts.foreign.traces = counts.foreign.traces.saturating_add(1);
+            counts.foreign.sampled = counts.foreign.sampled.saturating_add(sampled);
+            row.senders.add(trial.sender);
+        }
+    }
+
+    pub(super) fn remove(&mut self, service: ServiceId, tenant: TenantId, trial: &Trial) {
+        let Some(row) = self.rows.get_mut(&(service, tenant)) else { return };
+        let Some(counts) = row.points.get_mut(trial.point.index()) else { return };
+        let sampled = match trial.sampled {
+            Sampled::Deferred => {
+                counts.deferred = counts.deferred.saturating_sub(1);
+                return;
+            }
+            Sampled::Sampled => 1,
+            Sampled::NotSampled => 0,
+        };
+        counts.all.traces = counts.all.traces.saturating_sub(1);
+        counts.all.sampled = counts.all.sampled.saturating_sub(sampled);
+        if trial.foreign {
+            counts.foreign.traces = counts.foreign.traces.saturating_sub(1);
+            counts.foreign.sampled = counts.foreign.sampled.saturating_sub(sampled);
+            row.senders.remove(trial.sender);
+        }
+    }
+
+    /// The counts of a service and tenant at a point; zero where none were seen.
+    pub fn counts(&self, service: ServiceId, tenant: TenantId, point: Point) -> Counts {
+        self.rows.get(&(service, tenant)).and_then(|row| row.points.get(point.index())).copied().unwrap_or_default()
+    }
+
+    /// Every series that holds a trace, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (ServiceId, TenantId, Point, &Counts)> {
+        self.rows.iter().flat_map(|(&(service, tenant), row)| {
+            Point::ALL
+                .into_iter()
+                .zip(&row.points)
+                .filter(|(_, counts)| counts.all.traces > 0 || counts.deferred > 0)
+                .map(move |(point, counts)| (service, tenant, point, counts))
+        })
+    }
+
+    /// Who sent the foreign traces of a service and tenant, where it was one sender only.
+    pub fn only_sender(&self, service: ServiceId, tenant: TenantId) -> Option<ServiceId> {
+        self.rows.get(&(service, tenant)).and_then(|row| row.senders.only())
+    }
+
+    /// Pairs of service and tenant that are kept.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether no trace was counted.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Traces that were counted under the overflow tenant for want of room.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+}

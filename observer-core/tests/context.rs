@@ -1,0 +1,316 @@
+//! The context of requests, from the outside: the cases of the W3C conformance tests, what propagators are fed with, and
+//! the order of the extractors.
+
+use expect_test::{Expect, expect};
+use observer_core::context::{Extractors, MessageContext, TenantSource, TraceFact, Weight, WeightSource, tracestate};
+use observer_core::fact::Fact;
+use observer_core::message::{Header, RequestHead};
+use proptest::prelude::*;
+use regex::Regex;
+use serde_json::Value;
+
+fn extractors() -> Extractors {
+    Extractors::new(
+        vec![
+            TenantSource::Header("x-tenant-id".into()),
+            TenantSource::Baggage("tenant.id".into()),
+            TenantSource::Tracestate("tenant".into()),
+            TenantSource::Namespace,
+            TenantSource::Path(Regex::new("^/tenants/(?<tenant>[^/]+)").unwrap()),
+            TenantSource::Host(Regex::new(r"^(?<tenant>\w+)\.shop\.example").unwrap()),
+        ],
+        vec![WeightSource::Header("X-Trace-Weight".to_lowercase()), WeightSource::Baggage("trace.weight".into())],
+    )
+}
+
+/// The wanted ones of some headers, as decoding keeps them.
+fn wanted<'a>(extractors: &Extractors, headers: &'a [(String, Vec<u8>)]) -> Vec<Header<'a>> {
+    let wanted = |(name, value): &'a (String, Vec<u8>)| {
+        Some(Header { name: extractors.interest().find(name.as_bytes())?, value: value.trim_ascii() })
+    };
+    headers.iter().filter_map(wanted).collect()
+}
+
+fn headers_of(case: &Value) -> Vec<(String, Vec<u8>)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let header = |header: &Value| (text(&header[0]), text(&header[1]).into_bytes());
+    case["headers"].as_array().unwrap().iter().map(header).collect()
+}
+
+fn read(path: &str, headers: &[(String, Vec<u8>)], complete: bool) -> MessageContext {
+    let extractors = extractors();
+    let headers = wanted(&extractors, headers);
+    extractors.extract(&RequestHead { method: "GET", path, headers: &headers, complete })
+}
+
+#[test]
+fn every_case_of_the_w3c_conformance_tests_has_its_verdict() {
+    let cases: Value = serde_json::from_str(include_str!("vectors/w3c_harness_cases.json")).unwrap();
+    let extractors = extractors();
+    let mut decided = 0;
+    for case in cases["cases"].as_array().unwrap() {
+        let (verdict, headers) = (&case["verdict"], headers_of(case));
+        let trace = read("/", &headers, true).trace;
+        let sent = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("traceparent")).map(|(_, value)| value);
+        match verdict["trace_id"].as_str() {
+            Some("continue") => {
+                let TraceFact::Valid(context) = trace else { panic!("{case}: {trace:?}") };
+                let sent = String::from_utf8_lossy(sent.unwrap()).to_string();
+                assert_eq!(&sent.trim()[3..35], context.trace_id.to_string(), "{case}");
+                if !verdict["flag_bit_set"].is_null() {
+                    assert!(context.random, "{case}");
+                }
+            }
+            Some("restart") => assert!(!matches!(trace, TraceFact::Valid(_)), "{case}: {trace:?}"),
+            _ => {}
+        }
+        let wanted = wanted(&extractors, &headers);
+        let kept: Result<Vec<_>, _> = tracestate::members(&wanted).collect();
+        let kept = kept.unwrap_or_default();
+        for (key, value) in verdict["tracestate_keep"].as_object().into_iter().flatten() {
+            let found = kept.iter().any(|member| member.key == key && Some(member.value) == value.as_str());
+            assert!(found, "{key} of {case}: {kept:?}");
+        }
+        for key in verdict["tracestate_absent"].as_array().into_iter().flatten() {
+            assert!(kept.iter().all(|member| Some(member.key) != key.as_str()), "{key} of {case}: {kept:?}");
+        }
+        decided += usize::from(verdict.as_object().is_some_and(|verdict| !verdict.is_empty()));
+    }
+    assert_eq!(decided, 75, "cases with a verdict");
+}
+
+/// One line a case: the trace, and whether there is a tracestate (t) and a baggage (b).
+fn classify(cases: &Value) -> String {
+    let mut lines = String::new();
+    for case in cases.as_array().unwrap() {
+        let context = read("/", &headers_of(case), true);
+        let trace = match context.trace {
+            TraceFact::Valid(context) => {
+                format!("{}{}", context.sampled.as_str(), if context.random { " random" } else { "" })
+            }
+            TraceFact::Missing => "missing".into(),
+            TraceFact::Malformed(reason) => format!("malformed {}", reason.as_str()),
+            TraceFact::NotObserved => "not observed".into(),
+        };
+        let state = if context.tracestate == Fact::Present(()) { " t" } else { "" };
+        let baggage = if context.baggage == Fact::Present(()) { " b" } else { "" };
+        lines += &format!("{}: {trace}{state}{baggage}\n", case["id"].as_str().unwrap());
+    }
+    lines
+}
+
+#[test]
+fn what_propagators_are_fed_with_is_classified() {
+    let cases: Value = serde_json::from_str(include_str!("vectors/propagator_inputs.json")).unwrap();
+    expect![[r#"
+        w3c.sampled: true
+        w3c.notsampled: false
+        w3c.flags02: false random
+        w3c.flags03: true random
+        w3c.flags04: false
+        w3c.flagsff: true random
+        w3c.flagsfe: false random
+        w3c.flags09: true
+        w3c.verff: malformed version
+        w3c.vercc: true
+        w3c.ver01: true
+        w3c.vercc.extra: true
+        w3c.vercc.baddelim: malformed delimiter
+        w3c.vercc.flags07: true random
+        w3c.ver00.extra: malformed length
+        w3c.ver00.trailingdot: malformed length
+        w3c.ver00.trailingdash: malformed length
+        w3c.upper.trace: malformed trace_id
+        w3c.upper.span: malformed parent_id
+        w3c.upper.flags: malformed flags
+        w3c.upper.version: malformed version
+        w3c.trace.zero: malformed trace_id
+        w3c.span.zero: malformed parent_id
+        w3c.trace.short: malformed length
+        w3c.trace.long: malformed delimiter
+        w3c.span.short: malformed length
+        w3c.span.long: malformed delimiter
+        w3c.flags.short: malformed length
+        w3c.flags.long: malformed length
+        w3c.flags.nonhex: malformed flags
+        w3c.trace.nonhex: malformed trace_id
+        w3c.lead.space: true
+        w3c.trail.space: true
+        w3c.trail.tab: true
+        w3c.empty: malformed length
+        w3c.underscore: malformed delimiter
+        w3c.short: malformed length
+        w3c.quoted: malformed version
+        w3c.comma.join: malformed duplicated
+        w3c.64bit.trace: true
+        w3c.unicode.digit: malformed delimiter
+        w3c.dup: malformed duplicated
+        w3c.case.name: true
+        w3c.none: missing
+        ts.simple: true t
+        ts.two.headers: true t
+        ts.ows: true t
+        ts.empty: true
+        ts.empty.member: true t
+        ts.dup: true t
+        ts.upper: true
+        ts.badchar: true
+        ts.space.key: true
+        ts.emptyvalue: true
+        ts.eq.in.value: true
+        ts.tenant: true t
+        ts.tenant.digit: true t
+        ts.at.end: true t
+        ts.at.start: true
+        ts.at.twice: true t
+        ts.digit.key: true t
+        ts.32: true t
+        ts.33: true
+        ts.key256: true t
+        ts.key257: true
+        ts.val256: true t
+        ts.val257: true
+        ts.inner.space: true t
+        ts.ctl: true
+        ts.long1000: true t
+        ts.ot.th: true t
+        ts.ot.thrv: true t
+        ts.dd: true t
+        ts.no.traceparent: missing t
+        ts.bad.traceparent: malformed length t
+        bag.simple: missing b
+        bag.ows: missing b
+        bag.props: missing b
+        bag.pct: missing b
+        bag.badpct: missing b
+        bag.novalue: missing b
+        bag.noeq: missing b
+        bag.dup: missing b
+        bag.two: missing b
+        bag.utf8: missing b
+        bag.rawutf8: missing b
+        bag.eq.in.value: missing b
+        bag.emptykey: missing b
+        bag.badkey: missing b
+        bag.big: missing b
+        bag.toobig: missing
+        bag.200: missing b
+    "#]].assert_eq(&classify(&cases));
+}
+
+fn check(path: &str, head: &str, expected: &Expect) {
+    let complete = !head.ends_with("...");
+    let headers: Vec<_> = head
+        .lines()
+        .filter_map(|line| line.trim().split_once(':'))
+        .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+        .collect();
+    let context = read(path, &headers, complete);
+    expected.assert_eq(&format!("tenant {:?}, weight {:?}", context.tenant, context.weight));
+}
+
+#[test]
+fn the_first_source_that_yields_names_the_tenant() {
+    check(
+        "/tenants/of-path/cart",
+        "X-Tenant-Id: of-header
+         baggage: tenant.id=of-baggage
+         tracestate: tenant=of-state
+         host: of-host.shop.example",
+        &expect![[r#"tenant Present("of-header"), weight Absent"#]],
+    );
+    check(
+        "/tenants/of-path/cart",
+        "X-Tenant-Id:
+         X-Tenant-Id: second
+         baggage: tenant.id=of-baggage",
+        &expect![[r#"tenant Present("second"), weight Absent"#]],
+    );
+    check(
+        "/tenants/of-path/cart",
+        "baggage: tenant.id=of%20bag%C3%A9;p=1
+         tracestate: tenant=of-state",
+        &expect![[r#"tenant Present("of bagé"), weight Absent"#]],
+    );
+    check(
+        "/tenants/of-path/cart",
+        "tracestate: a=b, tenant=of-state",
+        &expect![[r#"tenant Present("of-state"), weight Absent"#]],
+    );
+    check("/tenants/of-path/cart", "host: a.shop.example", &expect![[r#"tenant Present("of-path"), weight Absent"#]]);
+    check("/cart", "host: acme.shop.example:80", &expect![[r#"tenant Present("acme"), weight Absent"#]]);
+    check("/cart", "host: shop.example", &expect!["tenant Absent, weight Absent"]);
+}
+
+#[test]
+fn what_an_incomplete_head_does_not_show_is_not_observed() {
+    check("/tenants/a", "X-Tenant-Id: of-header ...", &expect![[r#"tenant Present("of-header ..."), weight NotObserved"#]]);
+    check(
+        "/tenants/a",
+        "baggage: tenant.id=of-baggage,trace.weight=2
+        ...",
+        &expect!["tenant NotObserved, weight NotObserved"],
+    );
+    check("/tenants/a", "...", &expect!["tenant NotObserved, weight NotObserved"]);
+}
+
+#[test]
+fn a_weight_is_one_number() {
+    check("/", "x-trace-weight: 0.5", &expect!["tenant Absent, weight Present(Valid(0.5))"]);
+    check("/", "x-trace-weight: 1, 1.0", &expect!["tenant Absent, weight Present(Valid(1.0))"]);
+    check(
+        "/",
+        "x-trace-weight: 1
+         x-trace-weight: 2",
+        &expect!["tenant Absent, weight Present(Malformed)"],
+    );
+    check("/", "x-trace-weight: -1", &expect!["tenant Absent, weight Present(OutOfRange)"]);
+    check("/", "baggage: trace.weight=%33", &expect!["tenant Absent, weight Present(Valid(3.0))"]);
+    check(
+        "/",
+        "x-trace-weight:
+         baggage: trace.weight=3",
+        &expect!["tenant Absent, weight Present(Malformed)"],
+    );
+}
+
+#[test]
+fn a_repeated_traceparent_is_duplicated_and_a_missing_one_is_missing_only_in_a_whole_head() {
+    let value = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_vec();
+    let one = [("traceparent".to_owned(), value.clone())];
+    let two = [("traceparent".to_owned(), value.clone()), ("Traceparent".to_owned(), value)];
+    assert!(matches!(read("/", &one, false).trace, TraceFact::Valid(_)));
+    assert_eq!(format!("{:?}", read("/", &two, true).trace), "Malformed(Duplicated)");
+    assert_eq!(read("/", &[], true).trace, TraceFact::Missing);
+    assert_eq!(read("/", &[], false).trace, TraceFact::NotObserved);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_without_a_panic(
+        headers in prop::collection::vec((
+            prop::sample::select(vec!["traceparent", "tracestate", "baggage", "x-tenant-id", "x-trace-weight", "host"]),
+            prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..200),
+                "[0-9a-fA-F]{2}-[0-9a-f]{30,33}-[0-9a-f]{15,17}-[0-9a-f]{1,3}-?".prop_map(String::into_bytes),
+                "([a-z]{1,9}=[ -~]{0,9},?){0,40}".prop_map(String::into_bytes),
+                "tenant.id=(%[0-9a-fA-F]{1,2}|.){0,90}".prop_map(String::into_bytes),
+            ],
+        ), 0..6),
+        path in ".{0,80}",
+        complete in any::<bool>(),
+    ) {
+        let headers: Vec<_> = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let context = read(&path, &headers, complete);
+        if let TraceFact::Valid(trace) = context.trace {
+            let sent = headers.iter().find(|(name, _)| name == "traceparent").map(|(_, value)| String::from_utf8_lossy(value));
+            prop_assert!(sent.is_some_and(|sent| sent.contains(&trace.trace_id.to_string())));
+        }
+        if let Fact::Present(Weight::Valid(weight)) = context.weight {
+            prop_assert!((0.0..=1_000_000.0).contains(&weight));
+        }
+        if let Fact::Present(tenant) = context.tenant {
+            prop_assert!(!tenant.is_empty() && tenant.len() <= 128 && !tenant.chars().any(char::is_control));
+        }
+    }
+}

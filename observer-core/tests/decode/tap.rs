@@ -1,0 +1,138 @@
+//! A tap in miniature: bytes of two ends go in, pieces come out, whole or thinned as the kernel thins them; and what a
+//! decoder tells of them as lines of text.
+
+use std::fmt::Write;
+
+use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece};
+use observer_core::message::{End, Interest, Message, MessageBody};
+use observer_core::time::Timestamp;
+
+/// A piece that owns its bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Owned {
+    pub(crate) at: u64,
+    pub(crate) from: End,
+    pub(crate) seq: u32,
+    pub(crate) wire_len: u32,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Owned {
+    pub(crate) fn end(&self) -> u32 {
+        self.seq.wrapping_add(self.wire_len)
+    }
+}
+
+/// The sequence numbers with which the ends begin: both wrap soon.
+const FIRST_SEQ: [u32; 2] = [u32::MAX - 60, u32::MAX - 200];
+
+/// Cuts each run of bytes into segments; `segment(len)` tells the next segment's length of `len` bytes that are left.
+pub(crate) fn cut(runs: &[(End, Vec<u8>)], mut segment: impl FnMut(usize) -> usize) -> Vec<Owned> {
+    let mut next = FIRST_SEQ;
+    let mut pieces = Vec::new();
+    for (from, bytes) in runs {
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(segment(rest.len()).clamp(1, rest.len()));
+            let seq = &mut next[usize::from(*from == End::Second)];
+            let wire_len = u32::try_from(piece.len()).expect("a segment");
+            pieces.push(Owned {
+                at: pieces.len() as u64 * 1000,
+                from: *from,
+                seq: *seq,
+                wire_len,
+                bytes: piece.to_vec(),
+            });
+            *seq = seq.wrapping_add(wire_len);
+            rest = after;
+        }
+    }
+    pieces
+}
+
+/// Leaves out what the kernel leaves out: everything but pieces that start like a head, the rest of unfinished heads, and the
+/// last five bytes of a piece that ends like a chunked body. Of large pieces `captured` bytes are kept.
+pub(crate) fn thin(pieces: &[Owned], captured: usize) -> Vec<Owned> {
+    let mut unfinished: [Option<(u32, Vec<u8>)>; 2] = [None, None];
+    let mut thinned = Vec::new();
+    for piece in pieces {
+        let head = &mut unfinished[usize::from(piece.from == End::Second)];
+        let goes_on = head.as_ref().is_some_and(|(next, _)| *next == piece.seq);
+        if goes_on || opens_a_head(&piece.bytes) {
+            let (_, mut so_far) = head.take().filter(|_| goes_on).unwrap_or_default();
+            so_far.extend_from_slice(&piece.bytes);
+            if !has_empty_line(&so_far) {
+                so_far.drain(..so_far.len().saturating_sub(3));
+                *head = Some((piece.end(), so_far));
+            }
+            let mut kept = piece.clone();
+            kept.bytes.truncate(captured);
+            thinned.push(kept);
+        } else if piece.bytes.ends_with(b"0\r\n\r\n") {
+            let seq = piece.end().wrapping_sub(5);
+            thinned.push(Owned { seq, wire_len: 5, bytes: b"0\r\n\r\n".to_vec(), ..piece.clone() });
+        }
+    }
+    thinned
+}
+
+fn opens_a_head(bytes: &[u8]) -> bool {
+    if b"HTTP/1.".starts_with(bytes) || bytes.starts_with(b"HTTP/1.") {
+        return true;
+    }
+    let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
+    (1..16).contains(&method)
+        && match &bytes[method..] {
+            [] | [b' '] => true,
+            [b' ', b'/' | b'*' | b'h' | b'H', ..] => true,
+            _ => bytes.starts_with(b"CONNECT "),
+        }
+}
+
+fn has_empty_line(head: &[u8]) -> bool {
+    let ends = |pattern: &[u8]| head.windows(pattern.len()).any(|window| window == pattern);
+    ends(b"\r\n\r\n") || ends(b"\n\n") || ends(b"\n\r\n")
+}
+
+/// The header names of the tests.
+pub(crate) fn interest() -> Interest {
+    Interest::new(["x-tenant-id"])
+}
+
+/// What is told of pieces, a line a message, and what is counted.
+pub(crate) fn tell(fidelity: Fidelity, pieces: &[Owned]) -> (Vec<String>, Anomalies) {
+    let (interest, mut anomalies, mut lines) = (interest(), Anomalies::default(), Vec::new());
+    let mut conversation = Conversation::new(fidelity);
+    for piece in pieces {
+        let Owned { at, from, seq, wire_len, ref bytes } = *piece;
+        let piece = Piece { at: Timestamp(at), from, seq, wire_len, bytes };
+        conversation.piece(&piece, &interest, &mut anomalies, &mut |message| lines.push(line(&message, &interest)));
+        assert!(conversation.buffered_bytes() <= 600 * 1024, "{}", conversation.buffered_bytes());
+    }
+    for from in [End::First, End::Second] {
+        let at = Timestamp(pieces.last().map_or(0, |piece| piece.at));
+        conversation.closed(from, at, &interest, &mut anomalies, &mut |message| lines.push(line(&message, &interest)));
+    }
+    assert_eq!(conversation.buffered_bytes(), 0, "buffers are freed when a conversation ends");
+    (lines, anomalies)
+}
+
+fn line(message: &Message<'_>, interest: &Interest) -> String {
+    let mut line = String::new();
+    let end = if message.from == End::First { ">" } else { "<" };
+    let exchange = message.exchange.map_or("-".into(), |number| number.to_string());
+    let protocol = message.protocol.as_str();
+    let (what, headers, complete) = match &message.body {
+        MessageBody::Request(head) => (format!("{} {}", head.method, head.path), head.headers, head.complete),
+        MessageBody::Response(head) => {
+            let upgraded = if head.upgraded { " upgraded" } else { "" };
+            (format!("{}{upgraded}", head.status), head.headers, head.complete)
+        }
+        MessageBody::Unobserved { count } => (format!("unobserved {count}"), &[][..], true),
+    };
+    let _ = write!(line, "{end} {exchange} {protocol} {what}{}", if complete { "" } else { " incomplete" });
+    for header in headers {
+        let _ = write!(line, " | {}: {}", interest.name(header.name), header.value.escape_ascii());
+    }
+    line
+}

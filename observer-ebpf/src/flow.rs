@@ -1,0 +1,105 @@
+//! What is remembered of one direction of a connection at one tap: a slot of 64 bytes, one cache line, found by fingerprint.
+//! Slots are direct-mapped: a flow that needs an occupied slot takes it, and the other flow is merely recognised anew.
+
+/// A slot. All zero: free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct FlowSlot {
+    /// The flow's fingerprint, sealed with the identity below ([`seal`]): half-written identities of two CPUs do not match.
+    pub key: u64,
+    /// Socket cookie; zero where it is not (yet) known.
+    pub socket: u64,
+    /// Cgroup v2 id.
+    pub cgroup: u64,
+    /// The fingerprint of the flow that user space wants left out at this slot; zero: none. Written by user space alone,
+    /// cleared by a SYN.
+    pub quiet: u64,
+    /// The first eight bytes of the head, as far as they have come: until then it may turn out to be no head at all.
+    pub opening: u64,
+    /// Sequence number of the first byte of the newest head.
+    pub start_seq: u32,
+    /// Sequence number after its last byte, once `state` is [`ENDED`].
+    pub end_seq: u32,
+    /// Sequence number of the next byte in order.
+    pub next_seq: u32,
+    /// The last three bytes before `next_seq`, the newest in the lowest byte.
+    pub tail: u32,
+    /// [`FRESH`], [`OPEN`], [`ENDED`], [`OPAQUE`].
+    pub state: u16,
+    /// How many bytes of `opening` have come, up to 8.
+    pub opening_len: u16,
+    /// Always zero, which no verifier knows: see [`forget`].
+    pub zero: u32,
+}
+
+const _: () = assert!(core::mem::size_of::<FlowSlot>() == 64, "a slot is one cache line");
+
+/// No head was seen.
+pub const FRESH: u16 = 0;
+/// A head is unfinished.
+pub const OPEN: u16 = 1;
+/// The head is finished; what follows is body, or the next head.
+pub const ENDED: u16 = 2;
+/// The flow carries something that is not decoded.
+pub const OPAQUE: u16 = 3;
+
+/// The same value, of which a verifier knows nothing any more. It would otherwise follow every combination of what it does
+/// know to the end of the program, and give up at a million instructions.
+#[inline(always)]
+pub fn forget(value: u32, zero: u32) -> u32 {
+    // The compiler would compare `value` with `zero` instead of the result with zero.
+    core::hint::black_box(value ^ zero)
+}
+
+/// Mixes an identity so that it can be folded into the key; odd constants of the golden ratio and of splitmix64.
+#[inline(always)]
+pub const fn seal(socket: u64, cgroup: u64) -> u64 {
+    socket.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ cgroup.wrapping_mul(0xbf58_476d_1ce4_e5b9)
+}
+
+/// The fingerprint of a flow direction at a tap; never zero. `hash` is the packet's: over loopback and leaving a socket it is a
+/// random number of the connection, so a reused pair of ports is another flow.
+#[inline(always)]
+pub const fn fingerprint(source: [u64; 2], destination: [u64; 2], ports: u32, hash: u32, tap: u8) -> u64 {
+    let mut mixed = (ports as u64) << 32 | hash as u64;
+    mixed ^= source[1].wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^= destination[1].wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+    mixed ^= source[0].wrapping_mul(0x1656_67b1_9e37_79f9);
+    mixed ^= destination[0].wrapping_mul(0x27d4_eb2f_1656_67c5);
+    mixed ^= (tap as u64) << 61;
+    mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    (mixed ^ (mixed >> 29)) | 1 << 63
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn direction_tap_hash_and_ports_make_different_fingerprints() {
+        let (a, b) = ([1, 2], [3, 4]);
+        let all = [
+            fingerprint(a, b, 0x0001_0002, 7, 0),
+            fingerprint(b, a, 0x0001_0002, 7, 0),
+            fingerprint(a, b, 0x0002_0001, 7, 0),
+            fingerprint(a, b, 0x0001_0002, 8, 0),
+            fingerprint(a, b, 0x0001_0002, 7, 1),
+            fingerprint(a, b, 0x0001_0002, 7, 2),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(!all[..at].contains(one));
+        }
+    }
+
+    #[test]
+    fn consecutive_ports_spread_over_the_slots() {
+        let mut taken = [false; 4096];
+        let mut collisions = 0;
+        for port in 0..1024u32 {
+            let at = (fingerprint([0, 1], [0, 1], 80 << 16 | port, 0, 0) & 4095) as usize;
+            collisions += u32::from(core::mem::replace(&mut taken[at], true));
+        }
+        // 1024 balls in 4096 bins: 115 expected (n - m(1 - (1 - 1/m)^n)).
+        assert!(collisions < 180, "{collisions}");
+    }
+}

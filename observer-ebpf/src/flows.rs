@@ -1,0 +1,66 @@
+//! The table of flow slots, and whose a packet is.
+
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skb_cgroup_id};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::Array;
+use aya_ebpf::programs::SkBuffContext;
+use observer_ebpf::FLOW_SLOTS;
+use observer_ebpf::flow::{FlowSlot, OPEN, seal};
+use observer_ebpf::loss::Loss;
+use observer_ebpf::record::{TAP_INGRESS, TAP_WIRE};
+
+use crate::ring::lose;
+
+/// `sk->state` of a listening socket (include/net/tcp_states.h).
+const LISTEN: u32 = 10;
+
+#[map]
+static FLOWS: Array<FlowSlot> = Array::with_max_entries(FLOW_SLOTS, BPF_F_MMAPABLE);
+
+/// The slot where the flow of this fingerprint is remembered, if it is.
+#[inline(always)]
+pub(crate) fn slot(fingerprint: u64) -> Option<&'static mut FlowSlot> {
+    let slot = FLOWS.get_ptr_mut(fingerprint as u32 & (FLOW_SLOTS - 1))?;
+    // SAFETY: the pointer is into the map, which outlives the program; other CPUs and user space may write at the same time,
+    // which `FlowSlot::key` detects.
+    Some(unsafe { &mut *slot })
+}
+
+/// Whether the slot holds this flow.
+#[inline(always)]
+pub(crate) fn holds(slot: &FlowSlot, fingerprint: u64) -> bool {
+    slot.key ^ seal(slot.socket, slot.cgroup) == fingerprint
+}
+
+/// Gives the slot to this flow with the identity of its socket.
+#[inline(always)]
+pub(crate) fn claim<const TAP: u8>(ctx: &SkBuffContext, slot: &mut FlowSlot, fingerprint: u64) {
+    if slot.key != 0 && slot.state == OPEN && !holds(slot, fingerprint) {
+        lose(Loss::FlowEvicted);
+    }
+    let (socket, cgroup) = identity::<TAP>(ctx);
+    slot.socket = socket;
+    slot.cgroup = cgroup;
+    slot.key = fingerprint ^ seal(socket, cgroup);
+}
+
+/// Socket cookie and cgroup id. A listening socket is nobody's: data that completes a handshake shows the listener, and the
+/// socket that will be accepted has no cookie yet (`TCP_DEFER_ACCEPT`).
+#[inline(always)]
+fn identity<const TAP: u8>(ctx: &SkBuffContext) -> (u64, u64) {
+    if TAP == TAP_WIRE {
+        return (0, 0);
+    }
+    // SAFETY: helpers of cgroup_skb programs on their own context; `sk` is checked before it is read.
+    unsafe {
+        let cgroup = bpf_skb_cgroup_id(ctx.skb.skb);
+        if TAP == TAP_INGRESS {
+            let socket = (*ctx.skb.skb).__bindgen_anon_2.sk;
+            if !socket.is_null() && (*socket).state == LISTEN {
+                return (0, cgroup);
+            }
+        }
+        (bpf_get_socket_cookie(ctx.skb.skb.cast()), cgroup)
+    }
+}

@@ -1,0 +1,132 @@
+//! Socket hooks: whose a socket is, in the context of the process; and when a connection is established.
+
+use aya_ebpf::bindings::{BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_socket_cookie, bpf_ktime_get_ns};
+use aya_ebpf::programs::{SockAddrContext, SockContext, SockOpsContext};
+use aya_log_ebpf::debug;
+use core::ffi::c_void;
+use observer_ebpf::loss::Loss;
+use observer_ebpf::record::{Kind, Record};
+
+use crate::ring::{RECORDS, is_pressed, lose, submit_flags};
+
+const TCP: u32 = 6;
+const STREAM: u32 = 1;
+const INET: u32 = 2;
+
+/// `connect()` to an address of this version.
+#[inline(always)]
+pub(crate) fn connects<const VERSION: u8>(ctx: &SockAddrContext) {
+    let address = ctx.sock_addr;
+    // SAFETY: fields of the context, which the verifier checks.
+    unsafe {
+        if (*address).protocol != TCP || (*address).type_ != STREAM {
+            return;
+        }
+        let to = if VERSION == 4 { mapped((*address).user_ip4) } else { words(&(*address).user_ip6) };
+        let port = u16::from_be((*address).user_port as u16);
+        tell(Kind::Connects, address.cast(), process_id(), [0; 16], to, 0, port);
+    }
+}
+
+/// `bind()` to an address of this version, or, with version 0, the release of a socket.
+#[inline(always)]
+pub(crate) fn process<const VERSION: u8>(ctx: &SockContext, kind: Kind) {
+    let socket = ctx.sock;
+    // SAFETY: as above.
+    unsafe {
+        if (*socket).protocol != TCP {
+            return;
+        }
+        let (local, port) = match VERSION {
+            4 => (mapped((*socket).src_ip4), (*socket).src_port as u16),
+            6 => (words(&(*socket).src_ip6), (*socket).src_port as u16),
+            _ => ([0; 16], 0),
+        };
+        tell(kind, socket.cast(), process_id(), local, [0; 16], port, 0);
+    }
+}
+
+/// A connection is established, from here or to here.
+#[inline(always)]
+pub(crate) fn established(ctx: &SockOpsContext) {
+    let kind = match ctx.op() {
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => Kind::Connected,
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => Kind::Accepted,
+        _ => return,
+    };
+    let (local, remote) = if ctx.family() == INET {
+        (mapped(ctx.local_ip4()), mapped(ctx.remote_ip4()))
+    } else {
+        // SAFETY: as above.
+        unsafe { (words(&(*ctx.ops).local_ip6), words(&(*ctx.ops).remote_ip6)) }
+    };
+    // `local_port` is in host order, `remote_port` in network order.
+    let remote_port = u32::from_be(ctx.remote_port()) as u16;
+    tell(kind, ctx.ops.cast(), 0, local, remote, ctx.local_port() as u16, remote_port);
+}
+
+#[inline(always)]
+fn process_id() -> u64 {
+    bpf_get_current_pid_tgid() >> 32
+}
+
+#[inline(always)]
+fn tell(
+    kind: Kind,
+    ctx: *mut c_void,
+    process: u64,
+    source: [u8; 16],
+    destination: [u8; 16],
+    source_port: u16,
+    destination_port: u16,
+) {
+    if is_pressed() {
+        lose(Loss::SocketEventRingFull);
+        return;
+    }
+    let Some(mut entry) = RECORDS.reserve::<Record>(0) else {
+        lose(Loss::SocketEventRingFull);
+        return;
+    };
+    // SAFETY: helpers that these program types may call.
+    let (at_ns, socket, cgroup) = unsafe {
+        let in_process = !matches!(kind, Kind::Connected | Kind::Accepted);
+        (bpf_ktime_get_ns(), bpf_get_socket_cookie(ctx), if in_process { bpf_get_current_cgroup_id() } else { 0 })
+    };
+    debug!((), "socket {}: event {} of process {}", socket, kind as u8, process);
+    entry.write(Record {
+        at_ns,
+        socket,
+        cgroup,
+        token: process,
+        source,
+        destination,
+        source_port,
+        destination_port,
+        seq: 0,
+        wire_len: 0,
+        captured: 0,
+        kind: kind as u8,
+        flags: 0,
+    });
+    entry.submit(submit_flags());
+}
+
+/// An IPv4 address in wire order, mapped into IPv6.
+#[inline(always)]
+fn mapped(address: u32) -> [u8; 16] {
+    (u128::from(address) << 96 | 0xffff << 80).to_le_bytes()
+}
+
+/// Four words of a context: each is read by itself, because the verifier allows nothing wider.
+#[inline(always)]
+unsafe fn words(address: *const [u32; 4]) -> [u8; 16] {
+    let word = address.cast::<u32>();
+    // SAFETY: the caller's pointer is to four words of its context.
+    let all = unsafe {
+        [word.read_volatile(), word.add(1).read_volatile(), word.add(2).read_volatile(), word.add(3).read_volatile()]
+    };
+    (u128::from(all[0]) | u128::from(all[1]) << 32 | u128::from(all[2]) << 64 | u128::from(all[3]) << 96).to_le_bytes()
+}

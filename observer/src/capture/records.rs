@@ -1,0 +1,129 @@
+//! Records of the kernel come in, events go out.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Instant;
+
+use observer_core::connection::{Address, Flow, Opaque, Packet, Tap};
+use observer_core::ids::SocketId;
+use observer_ebpf::record::{FLAG_CLOSES, FLAG_LOOPED, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_MASK};
+
+use super::clock::Clock;
+use super::unnamed::Unnamed;
+use super::{Event, SocketEvent};
+
+/// Turns records into events.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    pub(super) clock: Clock,
+    unnamed: Unnamed,
+    /// Events told so far.
+    pub(super) told: u64,
+    /// Records that could not be read: a kernel object that is not of this build.
+    pub(super) unreadable: u64,
+}
+
+impl Records {
+    /// Tells the event of a record, at once or when its socket is known.
+    pub(super) fn take(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Event<'_>)) {
+        let Some((record, captured)) = Record::read(bytes) else {
+            self.unreadable += 1;
+            return;
+        };
+        let Some(kind) = Kind::of(record.kind) else {
+            self.unreadable += 1;
+            return;
+        };
+        let (clock, told) = (&self.clock, &mut self.told);
+        let mut tell_packet = |record: &Record, captured: &[u8]| {
+            *told += 1;
+            tell(packet(clock, record, captured));
+        };
+        match kind {
+            Kind::Packet if record.socket == 0 && record.flags & TAP_MASK == TAP_INGRESS => {
+                self.unnamed.keep(record, captured, tell_packet);
+            }
+            Kind::Packet => tell_packet(&record, captured),
+            Kind::Tls | Kind::Http2 => {
+                self.told += 1;
+                tell(Event::Opaque {
+                    at: self.clock.moment(record.at_ns),
+                    flow: flow(&record),
+                    tap: tap(&record),
+                    cgroup: record.cgroup,
+                    kind: if kind == Kind::Tls { Opaque::Tls } else { Opaque::Http2 },
+                });
+            }
+            Kind::Accepted => {
+                self.told += 1;
+                tell(socket_event(kind, &record));
+                let (clock, told) = (&self.clock, &mut self.told);
+                self.unnamed.named(&record, |record, captured| {
+                    *told += 1;
+                    tell(packet(clock, record, captured));
+                });
+            }
+            Kind::Connects | Kind::Binds | Kind::Connected | Kind::Released => {
+                self.told += 1;
+                tell(socket_event(kind, &record));
+            }
+        }
+    }
+
+    /// Tells what has waited too long for its socket.
+    pub(super) fn expire(&mut self, tell: &mut dyn FnMut(Event<'_>)) {
+        let (clock, told) = (&self.clock, &mut self.told);
+        self.unnamed.expire(Instant::now(), |record, captured| {
+            *told += 1;
+            tell(packet(clock, record, captured));
+        });
+    }
+}
+
+fn packet<'a>(clock: &Clock, record: &Record, captured: &'a [u8]) -> Event<'a> {
+    Event::Packet {
+        packet: Packet {
+            at: clock.moment(record.at_ns),
+            flow: flow(record),
+            seq: record.seq,
+            wire_len: record.wire_len,
+            bytes: captured,
+            tap: tap(record),
+            closes: record.flags & FLAG_CLOSES != 0,
+            token: record.token,
+        },
+        cgroup: record.cgroup,
+    }
+}
+
+fn socket_event(kind: Kind, record: &Record) -> Event<'static> {
+    let socket = SocketId(record.socket);
+    let pid = u32::try_from(record.token).unwrap_or(0);
+    Event::Socket(match kind {
+        Kind::Connects => SocketEvent::Connects { socket, pid, cgroup: record.cgroup, to: flow(record).destination },
+        Kind::Binds => SocketEvent::Binds { socket, pid, cgroup: record.cgroup, to: flow(record).source },
+        Kind::Connected => SocketEvent::Established { socket, flow: flow(record), passive: false },
+        Kind::Accepted => SocketEvent::Established { socket, flow: flow(record), passive: true },
+        _ => SocketEvent::Released { socket },
+    })
+}
+
+fn tap(record: &Record) -> Tap {
+    let (socket, looped) = (SocketId(record.socket), record.flags & FLAG_LOOPED != 0);
+    match record.flags & TAP_MASK {
+        TAP_EGRESS => Tap::Egress { socket, looped },
+        TAP_INGRESS => Tap::Ingress { socket, looped },
+        _ => Tap::Wire,
+    }
+}
+
+fn flow(record: &Record) -> Flow {
+    Flow {
+        source: address(record.source, record.source_port),
+        destination: address(record.destination, record.destination_port),
+    }
+}
+
+fn address(bytes: [u8; 16], port: u16) -> Address {
+    let ip = Ipv6Addr::from(bytes);
+    Address { ip: ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4), port }
+}

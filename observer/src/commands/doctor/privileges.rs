@@ -1,0 +1,64 @@
+//! The capabilities of this process come in; whether each source can run with them goes out, and what is missing.
+
+use super::host::Host;
+use super::{Found, Reason, system};
+use crate::config::SourceName;
+
+/// Capabilities by their bit (linux/capability.h).
+const CAP_NET_ADMIN: (u32, &str) = (12, "CAP_NET_ADMIN");
+const CAP_NET_RAW: (u32, &str) = (13, "CAP_NET_RAW");
+const CAP_SYS_ADMIN: (u32, &str) = (21, "CAP_SYS_ADMIN");
+const CAP_PERFMON: (u32, &str) = (38, "CAP_PERFMON");
+const CAP_BPF: (u32, &str) = (39, "CAP_BPF");
+
+type Capability = (u32, &'static str);
+
+/// Whether this source can run here.
+pub(in crate::commands) fn can_run(source: SourceName, host: &Host) -> Found {
+    match source {
+        SourceName::Cgroup => {
+            system::kernel(host)?;
+            needs(host, &[CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON])?;
+            let mount = system::cgroup(host)?;
+            Ok(format!("plaintext of every container and network namespace, by {mount}"))
+        }
+        SourceName::SocketFilter => {
+            system::kernel(host)?;
+            needs(host, &[CAP_BPF, CAP_NET_RAW])?;
+            Ok("plaintext of this network namespace; used where cgroup v2 is not there".to_owned())
+        }
+        SourceName::Tls => Err(Reason::new("not part of this version", "plaintext behind a TLS proxy is observed")),
+    }
+}
+
+/// What this process may do.
+pub(super) fn effective(host: &Host) -> Found {
+    needs(host, &[CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON])?;
+    let full =
+        [CAP_SYS_ADMIN, CAP_NET_RAW].into_iter().filter(|capability| has(host, *capability)).map(|(_, name)| name);
+    let names: Vec<&str> = ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"].into_iter().chain(full).collect();
+    Ok(names.join(", "))
+}
+
+fn has(host: &Host, (bit, _): Capability) -> bool {
+    host.capabilities() >> bit & 1 == 1
+}
+
+/// CAP_SYS_ADMIN stands in for the two that were split off it (capabilities(7)).
+fn holds(host: &Host, capability: Capability) -> bool {
+    has(host, capability) || ([CAP_BPF, CAP_PERFMON].contains(&capability) && has(host, CAP_SYS_ADMIN))
+}
+
+fn needs(host: &Host, capabilities: &[Capability]) -> Result<(), Reason> {
+    let missing: Vec<&str> =
+        capabilities.iter().filter(|capability| !holds(host, **capability)).map(|(_, name)| *name).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let all: Vec<&str> = capabilities.iter().map(|(_, name)| *name).collect();
+    let remedy = format!(
+        "run as root, or give the program {} (setcap, systemd AmbientCapabilities, or the pod's securityContext)",
+        all.join(", ")
+    );
+    Err(Reason::new(format!("this process lacks {}", missing.join(", ")), remedy))
+}

@@ -1,0 +1,65 @@
+//! What the kernel of a host offers: one function a check, each tells a detail or why not and what to do.
+
+use super::host::Host;
+use super::{Found, Reason};
+
+/// The oldest kernel that the programs are loaded on in the tests.
+const OLDEST: (u32, u32) = (5, 10);
+/// Ring buffers came with it (bpf(2), BPF_MAP_TYPE_RINGBUF).
+const RING_BUFFER: (u32, u32) = (5, 8);
+
+/// The kernel is new enough.
+pub(super) fn kernel(host: &Host) -> Found {
+    match host.version() {
+        Some(version) if version < OLDEST => {
+            Err(Reason::new(format!("{} is older than 5.10", host.release()), "boot a kernel from 5.10 on"))
+        }
+        _ => Ok(host.release().to_owned()),
+    }
+}
+
+/// The kernel has ring buffers.
+pub(super) fn ring_buffer(host: &Host) -> Found {
+    match host.version() {
+        Some(version) if version < RING_BUFFER => Err(Reason::new("not before 5.8", "boot a kernel from 5.10 on")),
+        _ => Ok("available".to_owned()),
+    }
+}
+
+/// cgroup v2 is mounted.
+pub(super) fn cgroup(host: &Host) -> Found {
+    let Some(mount) = host.cgroup2_mount() else {
+        return Err(Reason::new(
+            "cgroup v2 is not mounted",
+            "mount it (mount -t cgroup2 none /sys/fs/cgroup/unified); without it only the socket filter works",
+        ));
+    };
+    let hybrid = if host.mounts("cgroup").is_empty() { "" } else { " (hybrid: version 1 is mounted too)" };
+    Ok(format!("{mount}{hybrid}"))
+}
+
+/// Kernel lockdown does not matter to the programs; it explains what other tools cannot do here.
+#[expect(clippy::unnecessary_wraps, reason = "every check has the same shape")]
+pub(super) fn lockdown(host: &Host) -> Found {
+    let text = host.text("sys/kernel/security/lockdown").unwrap_or_default();
+    let mode = text.split(['[', ']']).nth(1).unwrap_or("none");
+    Ok(if mode == "none" { mode.to_owned() } else { format!("{mode}: does not matter, no kernel memory is read") })
+}
+
+/// Type information of the kernel is not needed.
+#[expect(clippy::unnecessary_wraps, reason = "every check has the same shape")]
+pub(super) fn btf(host: &Host) -> Found {
+    let there = host.path("sys/kernel/btf/vmlinux").exists();
+    Ok(if there { "available; not needed" } else { "missing; not needed" }.to_owned())
+}
+
+/// Run-time statistics of programs.
+pub(super) fn bpf_stats(host: &Host) -> Found {
+    match host.text("proc/sys/kernel/bpf_stats_enabled").as_deref().map(str::trim) {
+        Some("0") | None => Err(Reason::new(
+            "off: observer_kernel_seconds_total stays at zero",
+            "sysctl kernel.bpf_stats_enabled=1, where their cost of some 60 ns a packet is fine",
+        )),
+        Some(_) => Ok("on".to_owned()),
+    }
+}

@@ -1,0 +1,350 @@
+//! The line: events of a source come in, the report goes out. Every stage is called here, in order; stages never call each
+//! other, and nothing on the way of a packet waits or reads a clock.
+//!
+//! One packet's way, top to bottom: connection table, decoder, then for each message the two ends, context, propagation,
+//! sampling, ledger.
+
+mod declared;
+mod parties;
+mod stages;
+
+use observer_core::audit::report::{Capture, ObserverInfo, Report};
+use observer_core::audit::{Auditor, Inputs, Loss, Settings};
+use observer_core::connection::{Connections, Flow, Opaque, Packet, Tap};
+use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece};
+use observer_core::limits::Limits;
+use observer_core::message::End;
+use observer_core::propagation::Hidden;
+use observer_core::time::Timestamp;
+use std::time::Duration;
+
+use crate::capture::{Event, SourceCounters};
+use crate::config::Config;
+use crate::output::snapshot::{Extras, MalformedCount, TableUse};
+use declared::Declared;
+use parties::{EndAt, Known, Parties};
+use stages::{Link, Stages};
+
+/// What the events come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The kernel.
+    Live,
+    /// A capture file.
+    File,
+}
+
+/// What has been found so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Messages decoded.
+    pub messages: u64,
+    /// Services seen.
+    pub services: u64,
+    /// Tenants seen.
+    pub tenants: u64,
+    /// Breaks of propagation seen.
+    pub breaks: u64,
+}
+
+/// A connection without a packet for so long is forgotten; its next packet begins it anew, joined in the middle.
+const IDLE: Duration = Duration::from_mins(10);
+/// The share of the memory limit for connections, one in this many, and what one takes with its decoder.
+const CONNECTIONS_SHARE: usize = 4;
+const CONNECTION_BYTES: usize = 1024;
+/// How often silent connections are asked for what waits too long.
+const OVERDUE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is kept of a connection.
+#[derive(Debug)]
+struct Line {
+    conversation: Conversation,
+    known: Known,
+    link: Link,
+    cgroups: [u64; 2],
+}
+
+/// Every stage, in order.
+#[derive(Debug)]
+pub struct Pipeline {
+    mode: Mode,
+    connections: Connections<Line>,
+    parties: Parties,
+    stages: Stages,
+    declared: Declared,
+    anomalies: Anomalies,
+    auditor: Auditor,
+    observer: ObserverInfo,
+    environment: Option<String>,
+    settings: Settings,
+    window: Option<(Timestamp, Timestamp)>,
+    lost: u64,
+    overdue_at: Timestamp,
+    quiet: Vec<u64>,
+}
+
+impl Pipeline {
+    /// A line for one run. Live, the processes and sockets that exist are read before it returns, so the source is to be
+    /// open by then: what begins in between is told by it.
+    ///
+    /// # Errors
+    ///
+    /// A declared file that cannot be read.
+    pub fn new(config: &Config, mode: Mode) -> anyhow::Result<Self> {
+        let parties = match mode {
+            Mode::Live => Parties::host(config),
+            Mode::File => Parties::file(config),
+        };
+        let declared = Declared::new(config)?;
+        Ok(Self {
+            mode,
+            connections: Connections::new(connections_max(&config.limits)),
+            parties,
+            stages: Stages::new(config),
+            declared,
+            anomalies: Anomalies::default(),
+            auditor: Auditor::default(),
+            observer: observer_info(),
+            environment: config.environment.clone(),
+            settings: settings(config),
+            window: None,
+            lost: 0,
+            overdue_at: Timestamp::default(),
+            quiet: Vec::new(),
+        })
+    }
+
+    /// Takes over a configuration that was read again. What was counted stays.
+    ///
+    /// # Errors
+    ///
+    /// A declared file that cannot be read; then nothing is taken over.
+    pub fn reconfigure(&mut self, config: &Config) -> anyhow::Result<()> {
+        self.declared = Declared::new(config)?;
+        self.environment.clone_from(&config.environment);
+        self.settings = settings(config);
+        self.stages.reconfigure(config);
+        self.parties.reconfigure(config);
+        Ok(())
+    }
+
+    /// Takes the next event.
+    pub fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Packet { packet, cgroup } => self.packet(packet, *cgroup),
+            Event::Opaque { at, flow, tap, cgroup, kind } => self.opaque(*at, flow, *tap, *cgroup, *kind),
+            Event::Socket(event) => {
+                if let Some(attribution) = self.parties.attribution() {
+                    attribution.event(event);
+                }
+                match event {
+                    crate::capture::SocketEvent::Established { socket, flow, .. } => {
+                        self.connections.established(*socket, flow);
+                    }
+                    crate::capture::SocketEvent::Released { socket } => {
+                        let at = self.window.map_or(Timestamp::default(), |(_, end)| end);
+                        self.connections.released(*socket, at);
+                    }
+                    crate::capture::SocketEvent::Connects { .. } | crate::capture::SocketEvent::Binds { .. } => {}
+                }
+            }
+        }
+    }
+
+    fn packet(&mut self, packet: &Packet<'_>, cgroup: u64) {
+        self.saw(packet.at);
+        let Self { connections, parties, stages, anomalies, quiet, mode, .. } = self;
+        let fidelity = if *mode == Mode::File { Fidelity::Whole } else { Fidelity::Heads };
+        let begin = || Line {
+            conversation: Conversation::new(fidelity),
+            known: Known::default(),
+            link: Link::default(),
+            cgroups: [0; 2],
+        };
+        let Some(sight) = connections.packet(packet, begin, |_| {}) else { return };
+        if sight.paired && packet.token != 0 {
+            quiet.push(packet.token);
+        }
+        let (from, id) = (sight.from, sight.connection.id);
+        let near = if matches!(packet.tap, Tap::Ingress { .. }) { from.other() } else { from };
+        if cgroup != 0 {
+            sight.connection.state.cgroups[place(near)] = cgroup;
+        }
+        let ends = [End::First, End::Second].map(|end| EndAt {
+            address: sight.connection.address(end),
+            socket: sight.connection.socket(end),
+            cgroup: sight.connection.state.cgroups[place(end)],
+        });
+        let Line { conversation, known, link, .. } = &mut sight.connection.state;
+        let interest = stages.interest();
+        let piece = Piece { at: packet.at, from, seq: packet.seq, wire_len: packet.wire_len, bytes: packet.bytes };
+        let mut tell = |message: observer_core::message::Message<'_>| {
+            stages.message(&message, id, (link, known), &ends, parties);
+        };
+        conversation.piece(&piece, &interest, anomalies, &mut tell);
+        if packet.closes {
+            conversation.closed(from, packet.at, &interest, anomalies, &mut tell);
+        }
+    }
+
+    fn opaque(&mut self, at: Timestamp, flow: &Flow, tap: Tap, cgroup: u64, kind: Opaque) {
+        self.saw(at);
+        let (socket, egress) = match tap {
+            Tap::Egress { socket, .. } => (Some(socket), true),
+            Tap::Ingress { socket, .. } => (Some(socket), false),
+            Tap::Wire => (None, true),
+        };
+        let source = EndAt { address: flow.source, socket: socket.filter(|_| egress), cgroup };
+        let destination = EndAt { address: flow.destination, socket: socket.filter(|_| !egress), cgroup };
+        self.stages.opaque(at, kind, &[source, destination], egress, &mut self.parties);
+    }
+
+    fn saw(&mut self, at: Timestamp) {
+        let (start, end) = self.window.get_or_insert((at, at));
+        *start = (*start).min(at);
+        *end = (*end).max(at);
+    }
+
+    /// Tokens for `Source::quiet` since the last call.
+    pub fn quieted(&mut self) -> std::vec::Drain<'_, u64> {
+        self.quiet.drain(..)
+    }
+
+    /// Lets time pass: some times a second.
+    pub fn tick(&mut self, now: Timestamp, counters: &[SourceCounters]) {
+        if self.mode == Mode::Live {
+            self.saw(now);
+        }
+        let lost = counters.iter().flat_map(|counter| &counter.lost).map(|(_, lost)| lost).sum();
+        if lost > self.lost {
+            self.stages.hide_all(Hidden::Loss, now);
+        }
+        self.lost = lost;
+        self.parties.refresh();
+        self.connections.expire(now, IDLE, |_| {});
+        self.stages.tick(now);
+        if now.since(self.overdue_at) >= OVERDUE_INTERVAL {
+            self.overdue_at = now;
+            self.overdue(now);
+        }
+        if let Some(attribution) = self.parties.attribution() {
+            self.declared.refresh(attribution, &self.stages.names);
+        }
+    }
+
+    /// Tells what has waited too long for bytes that never came.
+    fn overdue(&mut self, now: Timestamp) {
+        let Self { connections, parties, stages, anomalies, .. } = self;
+        let interest = stages.interest();
+        for connection in connections.iter_mut() {
+            if connection.state.conversation.buffered_bytes() == 0 {
+                continue;
+            }
+            let ends = [End::First, End::Second].map(|end| EndAt {
+                address: connection.address(end),
+                socket: connection.socket(end),
+                cgroup: connection.state.cgroups[place(end)],
+            });
+            let id = connection.id;
+            let Line { conversation, known, link, .. } = &mut connection.state;
+            conversation.overdue(now, &interest, anomalies, &mut |message| {
+                stages.message(&message, id, (link, known), &ends, parties);
+            });
+        }
+    }
+
+    /// What has been found so far.
+    pub fn progress(&self) -> Progress {
+        self.stages.progress()
+    }
+
+    /// The report as of `now`. Live, declared rules of processes that began since the last tick are read first.
+    pub fn report(&mut self, now: Timestamp, counters: &[SourceCounters]) -> Report {
+        if self.mode == Mode::Live {
+            self.tick(now, counters);
+        }
+        self.stages.correct();
+        let losses: Vec<Loss> = counters
+            .iter()
+            .flat_map(|counter| {
+                counter.lost.iter().filter(|(_, count)| *count > 0).map(|(reason, count)| Loss {
+                    source: counter.source.to_owned(),
+                    reason: (*reason).to_owned(),
+                    count: *count,
+                })
+            })
+            .collect();
+        let capture = Capture {
+            sources: counters.iter().map(|counter| counter.source.to_owned()).collect(),
+            messages: self.stages.messages,
+            events: counters.iter().map(|counter| counter.events).sum(),
+            lost: losses.iter().map(|loss| loss.count).sum(),
+            undecodable: self.anomalies.heads_cut + self.anomalies.heads_too_long + self.anomalies.not_http,
+        };
+        self.auditor.report(&Inputs {
+            observer: &self.observer,
+            environment: self.environment.as_deref(),
+            window: self.window.unwrap_or((now, now)),
+            capture: &capture,
+            losses: &losses,
+            names: &self.stages.names,
+            ledger: &self.stages.ledger,
+            traces: &self.stages.traces,
+            rules: self.declared.rules(),
+            settings: self.settings,
+        })
+    }
+
+    /// What the metrics show and the report does not.
+    pub fn extras(&mut self, counters: &[SourceCounters]) -> Extras {
+        let stages = &self.stages;
+        let name = |service| stages.names.service_name(service).to_owned();
+        let malformed = (stages.ledger.malformed().into_iter())
+            .map(|((service, reason), count)| MalformedCount { service: name(service), reason, count })
+            .collect();
+        let errors = stages.errors();
+        let declared = self.declared.ratios(&stages.names, &stages.traces);
+        let mut tables = stages.tables();
+        let connections = self.connections.counters();
+        let count = |tracked: usize| u64::try_from(tracked).unwrap_or(u64::MAX);
+        tables.push(TableUse {
+            table: "connections",
+            tracked: count(connections.tracked),
+            evicted: connections.evicted,
+        });
+        tables.push(TableUse { table: "unresolved_ends", tracked: 0, evicted: self.parties.unresolved() });
+        if let Some(attribution) = self.parties.attribution() {
+            tables.extend(attribution.tables().into_iter().map(|table| TableUse {
+                table: if table.table == "connections" { "addresses" } else { table.table },
+                tracked: count(table.tracked),
+                evicted: table.evicted,
+            }));
+        }
+        Extras { sources: counters.to_vec(), declared, malformed, errors, tables }
+    }
+}
+
+/// The place of an end in an array of both.
+fn place(end: End) -> usize {
+    match end {
+        End::First => 0,
+        End::Second => 1,
+    }
+}
+
+fn connections_max(limits: &Limits) -> usize {
+    (limits.memory_bytes / CONNECTIONS_SHARE / CONNECTION_BYTES).max(64)
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings { tolerance: config.tolerance, false_alarm_rate: config.false_alarm_rate }
+}
+
+fn observer_info() -> ObserverInfo {
+    let uname = rustix::system::uname();
+    ObserverInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: uname.nodename().to_string_lossy().into_owned(),
+        kernel: uname.release().to_string_lossy().into_owned(),
+    }
+}

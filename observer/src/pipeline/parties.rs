@@ -1,0 +1,291 @@
+//! The two ends of a connection come in as addresses and sockets; who holds each goes out: an observed workload with its
+//! service, or a peer by name. The answer is kept with the connection until what is known of workloads changes.
+
+use std::time::{Duration, Instant};
+
+use observer_core::connection::Address;
+use observer_core::ids::{ServiceId, SocketId, WorkloadId};
+use observer_core::message::End;
+use observer_core::names::Names;
+use observer_core::propagation::Owner;
+use rustc_hash::FxHashMap;
+
+use crate::attribute::addresses::Addresses;
+use crate::attribute::peers::{Peer, written};
+use crate::attribute::workloads::Workload;
+use crate::attribute::{Attribution, EndQuery, Options, Owner as Found};
+use crate::config::{Config, External, Only};
+
+/// An end that is looked for is asked for again at most this often by a survey that the line waits for.
+const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is known of an end without asking anybody.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EndAt {
+    pub(super) address: Address,
+    pub(super) socket: Option<SocketId>,
+    /// The cgroup v2 id of its socket; zero: not known.
+    pub(super) cgroup: u64,
+}
+
+/// Who holds an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Party {
+    /// A workload that is observed.
+    Observed(Owner),
+    /// Somebody who is not, or not yet known to be.
+    Peer(ServiceId),
+}
+
+impl Party {
+    /// What it is called.
+    pub(super) fn service(self) -> ServiceId {
+        match self {
+            Self::Observed(owner) => owner.service,
+            Self::Peer(service) => service,
+        }
+    }
+
+    /// The workload, where it is observed.
+    pub(super) fn observed(self) -> Option<Owner> {
+        match self {
+            Self::Observed(owner) => Some(owner),
+            Self::Peer(_) => None,
+        }
+    }
+}
+
+/// An answer and what it was based on.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    party: Party,
+    serves: bool,
+    generation: u64,
+}
+
+/// What a connection keeps of its two ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known {
+    first: Option<Answer>,
+    second: Option<Answer>,
+}
+
+/// Who holds which end, live or in a capture file.
+#[derive(Debug)]
+pub(super) struct Parties {
+    from: From,
+    only: Only,
+    services: FxHashMap<WorkloadId, ServiceId>,
+    generation: u64,
+    settled: Option<Instant>,
+    /// Messages at an end that was still looked for.
+    unresolved: u64,
+}
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one")]
+enum From {
+    /// The processes of this host.
+    Host(Attribution),
+    /// The addresses of a capture file.
+    File { addresses: Addresses, external: Vec<External> },
+}
+
+impl Parties {
+    /// The workloads of this host. Reads what exists.
+    pub(super) fn host(config: &Config) -> Self {
+        let options =
+            Options { services: config.services.clone(), external: externals(config), ..Options::of_this_host() };
+        let mut attribution = Attribution::new(options);
+        attribution.settle();
+        Self::new(From::Host(attribution), config)
+    }
+
+    /// The addresses of a capture file.
+    pub(super) fn file(config: &Config) -> Self {
+        Self::new(
+            From::File { addresses: Addresses::new(config.services.clone()), external: config.external.clone() },
+            config,
+        )
+    }
+
+    fn new(from: From, config: &Config) -> Self {
+        Self {
+            from,
+            only: config.only.clone(),
+            services: FxHashMap::default(),
+            generation: 0,
+            settled: None,
+            unresolved: 0,
+        }
+    }
+
+    /// Takes over a configuration that was read again.
+    pub(super) fn reconfigure(&mut self, config: &Config) {
+        match &mut self.from {
+            From::Host(attribution) => attribution.reconfigure(config.services.clone(), externals(config)),
+            From::File { addresses, external } => {
+                *addresses = Addresses::new(config.services.clone());
+                external.clone_from(&config.external);
+            }
+        }
+        self.forget_answers();
+    }
+
+    /// The processes of this host; `None` for a capture file.
+    pub(super) fn attribution(&mut self) -> Option<&mut Attribution> {
+        match &mut self.from {
+            From::Host(attribution) => Some(attribution),
+            From::File { .. } => None,
+        }
+    }
+
+    /// Messages that were counted for a peer because their end was still looked for.
+    pub(super) fn unresolved(&self) -> u64 {
+        self.unresolved
+    }
+
+    /// Lets waiting work be done. Returns whether names or owners may have changed.
+    pub(super) fn refresh(&mut self) -> bool {
+        let From::Host(attribution) = &mut self.from else { return false };
+        let changed = attribution.refresh(Instant::now());
+        if changed {
+            self.forget_answers();
+        }
+        changed
+    }
+
+    fn forget_answers(&mut self) {
+        self.services.clear();
+        self.generation += 1;
+    }
+
+    /// Who holds `end`, which takes requests (`serves`) or sends them; `host` is what the request calls the serving end.
+    pub(super) fn party(
+        &mut self,
+        known: &mut Known,
+        (end, serves): (End, bool),
+        ends: &[EndAt; 2],
+        host: Option<&str>,
+        names: &mut Names,
+    ) -> Party {
+        let kept = match end {
+            End::First => &mut known.first,
+            End::Second => &mut known.second,
+        };
+        if let Some(answer) = kept
+            && answer.generation == self.generation
+            && answer.serves == serves
+        {
+            return answer.party;
+        }
+        let [first, second] = ends;
+        let (near, far) = if end == End::First { (first, second) } else { (second, first) };
+        let (party, sure) = match &mut self.from {
+            From::Host(_) => self.on_host(near, far, serves, host, names),
+            From::File { .. } => (self.in_file(near, serves, names), true),
+        };
+        if sure {
+            *kept = Some(Answer { party, serves, generation: self.generation });
+        } else {
+            self.unresolved += 1;
+        }
+        party
+    }
+
+    fn on_host(
+        &mut self,
+        near: &EndAt,
+        far: &EndAt,
+        serves: bool,
+        host: Option<&str>,
+        names: &mut Names,
+    ) -> (Party, bool) {
+        let From::Host(attribution) = &mut self.from else { return (Party::Peer(Names::OVERFLOW_SERVICE), false) };
+        let query = EndQuery { socket: near.socket, cgroup: near.cgroup, local: near.address, remote: far.address };
+        let mut found = if near.socket.is_some() || attribution.is_local(near.address) {
+            attribution.owner(&query)
+        } else {
+            Found::Unknown
+        };
+        if found == Found::Pending && self.settled.is_none_or(|at| at.elapsed() >= SETTLE_INTERVAL) {
+            attribution.settle();
+            self.settled = Some(Instant::now());
+            found = attribution.owner(&query);
+        }
+        match found {
+            Found::Workload(workload) => (self.workload(workload, near, far, names), true),
+            Found::Pending => (Party::Peer(names.peer(&written(near.address))), false),
+            Found::Unknown => match attribution.peer(None, near.address, serves, host) {
+                Peer::Local(workload) if near.socket.is_none() => (self.workload(workload, near, far, names), true),
+                Peer::Local(_) => (Party::Peer(names.peer(&written(near.address))), true),
+                Peer::Named(name) | Peer::External(name) | Peer::Address(name) => {
+                    (Party::Peer(names.peer(&name)), true)
+                }
+            },
+        }
+    }
+
+    fn workload(&mut self, id: WorkloadId, near: &EndAt, far: &EndAt, names: &mut Names) -> Party {
+        let From::Host(attribution) = &self.from else { return Party::Peer(Names::OVERFLOW_SERVICE) };
+        let Some(workload) = attribution.workload(id) else {
+            return Party::Peer(names.peer(&written(near.address)));
+        };
+        let wanted = wanted(&self.only, workload, [near.address.port, far.address.port]);
+        if !wanted || workload.processes.contains_key(&std::process::id()) {
+            return Party::Peer(names.peer(&workload.service));
+        }
+        let service = *self.services.entry(id).or_insert_with(|| names.service(&workload.service));
+        Party::Observed(Owner { workload: workload.id, service })
+    }
+
+    fn in_file(&mut self, near: &EndAt, serves: bool, names: &mut Names) -> Party {
+        let From::File { addresses, external } = &mut self.from else {
+            return Party::Peer(Names::OVERFLOW_SERVICE);
+        };
+        if external.iter().any(|entry| entry.matches(near.address.ip, None)) {
+            return Party::Peer(names.peer(&format!("external:{}", near.address.ip)));
+        }
+        match addresses.workload(near.address, serves) {
+            Some(id) => {
+                let name = addresses.name(id).map_or_else(String::new, |(name, _)| name.to_owned());
+                Party::Observed(Owner { workload: id, service: names.service(&name) })
+            }
+            None => Party::Peer(names.peer(&written(near.address))),
+        }
+    }
+
+    /// Whether what the end sends may be another service's: an address that serves several ports.
+    pub(super) fn is_ambiguous(&self, end: &EndAt) -> bool {
+        match &self.from {
+            From::Host(_) => false,
+            From::File { addresses, .. } => addresses.is_ambiguous(end.address.ip),
+        }
+    }
+}
+
+/// Whether the command line's selection takes the workload in.
+fn wanted(only: &Only, workload: &Workload, ports: [u16; 2]) -> bool {
+    let under = |path: &str, root: &str| {
+        path.strip_prefix(root.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    only.pid.is_none_or(|pid| workload.processes.contains_key(&pid))
+        && only.port.is_none_or(|port| ports.contains(&port))
+        && only.service.as_deref().is_none_or(|service| workload.service == service)
+        && only
+            .cgroup
+            .as_deref()
+            .is_none_or(|root| workload.processes.values().any(|process| under(&process.cgroup_path, root)))
+}
+
+/// `external:` as attribution takes it.
+fn externals(config: &Config) -> Vec<crate::attribute::peers::External> {
+    config
+        .external
+        .iter()
+        .map(|entry| match entry {
+            External::Network(network) => crate::attribute::peers::External::Network(*network),
+            External::Host(pattern) => crate::attribute::peers::External::parse(&pattern.as_text()),
+        })
+        .collect()
+}

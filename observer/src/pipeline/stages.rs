@@ -1,0 +1,376 @@
+//! A message of a connection comes in; what each stage makes of it is counted. The stages in order: context, the two ends,
+//! propagation, sampling, ledger. The sender's sight comes before the receiver's.
+
+use observer_core::audit::ledger::{DecidedHop, Ledger, ReceivedRequest, Sight};
+use observer_core::audit::report::Evidence;
+use observer_core::connection::Opaque;
+use observer_core::context::{Extractors, MessageContext, Sampled, TraceFact, Weight};
+use observer_core::fact::Fact;
+use observer_core::ids::{ConnectionId, ExchangeId, ServiceId, TenantId};
+use observer_core::message::{End, HeaderName, Interest, Message, MessageBody, Protocol, RequestHead};
+use observer_core::names::Names;
+use observer_core::propagation::{
+    Answer, Hidden, Hop, Inbound, NoHop, Outbound, Outcome, Owner, Propagation, WeightOutcome, no_hop,
+};
+use observer_core::sampling::Point;
+use observer_core::sampling::traces::{Sighting, Traces};
+use observer_core::time::Timestamp;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::Progress;
+use super::parties::{EndAt, Known, Parties, Party};
+use crate::config::{Config, Pattern};
+use crate::output::snapshot::{ErrorCount, TableUse};
+use observer_core::ids::WorkloadId;
+
+/// What is kept of a connection between its messages.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Link {
+    /// The end that sends requests, once a head told.
+    client: Option<End>,
+    /// The newest exchange that is neither counted nor judged (`ignore:`, probes, telemetry).
+    uncounted: Option<u64>,
+}
+
+/// Everything between decoding and the report.
+#[derive(Debug)]
+pub(super) struct Stages {
+    pub(super) names: Names,
+    pub(super) ledger: Ledger,
+    pub(super) traces: Traces,
+    pub(super) messages: u64,
+    extractors: Extractors,
+    interest: Rc<Interest>,
+    ignore: Vec<Pattern>,
+    propagation: Propagation,
+    workloads: BTreeSet<WorkloadId>,
+    breaks: u64,
+    ticked: Timestamp,
+}
+
+/// The parts of a request that both ends share.
+struct Request<'a> {
+    at: Timestamp,
+    protocol: Protocol,
+    exchange: ExchangeId,
+    head: &'a RequestHead<'a>,
+    context: &'a MessageContext,
+    tenant: TenantId,
+    /// Not to be counted: ignored, telemetry or a probe.
+    uncounted: bool,
+}
+
+/// How often the stages drop what is past its time.
+const EXPIRY_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+/// Workloads that are hidden together when events were lost.
+const WORKLOADS_MAX: usize = 65_536;
+
+impl Stages {
+    pub(super) fn new(config: &Config) -> Self {
+        let limits = &config.limits;
+        let extractors = config.extractors();
+        Self {
+            names: Names::new(limits.services, limits.tenants),
+            ledger: Ledger::new(limits),
+            traces: Traces::new(limits),
+            messages: 0,
+            interest: Rc::new(extractors.interest().clone()),
+            extractors,
+            ignore: config.ignore.clone(),
+            propagation: Propagation::new(limits, config.false_alarm_rate),
+            workloads: BTreeSet::new(),
+            breaks: 0,
+            ticked: Timestamp::default(),
+        }
+    }
+
+    pub(super) fn reconfigure(&mut self, config: &Config) {
+        self.extractors = config.extractors();
+        self.interest = Rc::new(self.extractors.interest().clone());
+        self.ignore.clone_from(&config.ignore);
+    }
+
+    /// The headers that decoding must keep.
+    pub(super) fn interest(&self) -> Rc<Interest> {
+        Rc::clone(&self.interest)
+    }
+
+    /// Takes the next message of a connection.
+    pub(super) fn message(
+        &mut self,
+        message: &Message<'_>,
+        connection: ConnectionId,
+        (link, known): (&mut Link, &mut Known),
+        ends: &[EndAt; 2],
+        parties: &mut Parties,
+    ) {
+        self.messages += 1;
+        let at = message.at;
+        match &message.body {
+            MessageBody::Request(head) => {
+                link.client = Some(message.from);
+                let context = self.extractors.extract(head);
+                let tenant = match &context.tenant {
+                    Fact::Present(tenant) => self.names.tenant(tenant),
+                    Fact::Absent | Fact::NotObserved => Names::UNKNOWN_TENANT,
+                };
+                let number = message.exchange.unwrap_or_default();
+                let telemetry = Self::no_hop(head);
+                let uncounted = telemetry.is_some() || self.is_ignored(head);
+                if uncounted {
+                    link.uncounted = Some(number);
+                }
+                let host = header(head, HeaderName::HOST).and_then(|host| std::str::from_utf8(host).ok());
+                let host = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
+                let client = parties.party(known, (message.from, false), ends, host, &mut self.names);
+                let server = parties.party(known, (message.from.other(), true), ends, host, &mut self.names);
+                if telemetry == Some(NoHop::Telemetry)
+                    && head.method != "GET"
+                    && let Some(owner) = client.observed()
+                {
+                    // It exports spans or metrics.
+                    self.ledger.takes_part(owner.service);
+                }
+                let exchange = ExchangeId { connection, number };
+                let protocol = message.protocol;
+                let request = Request { at, protocol, exchange, head, context: &context, tenant, uncounted };
+                let ambiguous = parties.is_ambiguous(&ends[super::place(message.from)]);
+                let sent = self.sent(&request, client, server.service(), ambiguous);
+                if let Some(owner) = server.observed() {
+                    self.received(&request, owner, client, sent);
+                }
+            }
+            MessageBody::Response(head) => {
+                link.client = Some(message.from.other());
+                let server = parties.party(known, (message.from, true), ends, None, &mut self.names);
+                let Some(owner) = server.observed() else { return };
+                let answer =
+                    Answer { at, workload: owner.workload, connection, number: message.exchange, status: head.status };
+                let error = self.propagation.response_out(&answer);
+                let Some(error) = error.filter(|_| message.exchange.is_none() || message.exchange != link.uncounted)
+                else {
+                    return;
+                };
+                let client = parties.party(known, (message.from.other(), false), ends, None, &mut self.names);
+                let sampled = error.unsampled.map(|unsampled| match unsampled {
+                    true => Sampled::NotSampled,
+                    false => Sampled::Sampled,
+                });
+                let trace = error.trace.map(|trace| (trace.trace_id, trace.parent_id));
+                let tenant = error.tenant.unwrap_or(Names::UNKNOWN_TENANT);
+                self.ledger.error(owner.service, tenant, sampled, Sight { at, trace, peer: client.service() });
+            }
+            MessageBody::Unobserved { count } => {
+                let client_end = link.client.unwrap_or(message.from);
+                let client = parties.party(known, (client_end, false), ends, None, &mut self.names);
+                let server = parties.party(known, (client_end.other(), true), ends, None, &mut self.names);
+                if let Some(owner) = server.observed() {
+                    self.ledger.unobserved(owner.service, message.protocol, *count);
+                    self.hide(owner.workload, Hidden::Loss, at);
+                }
+                if let Some(owner) = client.observed() {
+                    self.ledger.unattributed(owner.service, server.service(), *count);
+                }
+            }
+        }
+    }
+
+    /// The sender's sight of a request. Returns whether a request that caused it is known to have had a context.
+    fn sent(&mut self, request: &Request<'_>, client: Party, peer: ServiceId, ambiguous: bool) -> bool {
+        let Some(owner) = client.observed().filter(|_| !request.uncounted) else { return false };
+        let Request { at, context, tenant, exchange, head, .. } = *request;
+        let hop = if ambiguous {
+            Hop {
+                outcome: Outcome::Unattributed,
+                cause: None,
+                tenant: None,
+                started: false,
+                weight: None,
+                hidden: None,
+            }
+        } else {
+            let (method, path) = (head.method, head.path);
+            self.propagation.request_out(&Outbound { at, owner, peer, exchange, context, tenant, method, path })
+        };
+        if matches!(hop.outcome, Outcome::Lost | Outcome::Restarted | Outcome::Flipped) {
+            self.breaks += 1;
+        }
+        let service = owner.service;
+        let evidence = Evidence::Window;
+        self.ledger.hop(&DecidedHop { at, service, peer, sent: context.trace, hop: &hop, evidence });
+        // A request that names no tenant is its cause's.
+        let tenant = if tenant == Names::UNKNOWN_TENANT { hop.tenant.unwrap_or(tenant) } else { tenant };
+        if let TraceFact::Valid(trace) = context.trace {
+            if let Some(weight) = hop.weight {
+                let sight = Sight { at, trace: Some((trace.trace_id, trace.parent_id)), peer };
+                self.ledger.weight(service, tenant, weight, sight);
+            }
+            let point = match (hop.started, hop.outcome) {
+                (true, _) => Some(Point::Started),
+                (false, Outcome::Unattributed) => None,
+                (false, _) => Some(Point::Forwarded),
+            };
+            if let Some(point) = point {
+                let (trace_id, sampled) = (trace.trace_id, trace.sampled);
+                self.traces.observe(&Sighting { at, service, tenant, point, trace_id, sampled, peer });
+            }
+        }
+        hop.cause.is_some_and(|cause| cause.trace.is_some())
+    }
+
+    /// The receiver's sight of a request.
+    fn received(&mut self, request: &Request<'_>, owner: Owner, client: Party, sender_had_context: bool) {
+        let Request { at, protocol, exchange, context, tenant, uncounted, .. } = *request;
+        if self.workloads.len() < WORKLOADS_MAX {
+            self.workloads.insert(owner.workload);
+        }
+        let (sender, sender_observed) = (client.service(), client.observed().is_some());
+        // What is not counted may cause hops all the same.
+        self.propagation.request_in(&Inbound { at, owner, exchange, context, tenant });
+        if uncounted {
+            return;
+        }
+        let service = owner.service;
+        // A weight that is no weight is told where it first arrives; what a service makes of a good one, where it leaves.
+        let damaged = match context.weight {
+            Fact::Present(Weight::Malformed) => Some(WeightOutcome::Malformed),
+            Fact::Present(Weight::OutOfRange) => Some(WeightOutcome::OutOfRange),
+            _ => None,
+        };
+        if let Some(outcome) = damaged.filter(|_| !sender_observed) {
+            self.ledger.weight(service, tenant, outcome, Sight { at, trace: None, peer: sender });
+        }
+        let trace = context.trace;
+        self.ledger.received(&ReceivedRequest { at, service, tenant, protocol, trace, sender, sender_had_context });
+        if let TraceFact::Valid(trace) = trace {
+            let (trace_id, sampled) = (trace.trace_id, trace.sampled);
+            let point = Point::Received;
+            self.traces.observe(&Sighting { at, service, tenant, point, trace_id, sampled, peer: sender });
+        }
+    }
+
+    /// A connection that is not decoded: what reaches its serving end is hidden. `near` is the local end of the tap.
+    pub(super) fn opaque(
+        &mut self,
+        at: Timestamp,
+        kind: Opaque,
+        ends: &[EndAt; 2],
+        egress: bool,
+        parties: &mut Parties,
+    ) {
+        // Who serves is not known; the end with the lower port is taken for it (RFC 6335 section 6: clients use dynamic
+        // ports, which lie above those of services).
+        let [source, destination] = ends;
+        let server = if source.address.port < destination.address.port { End::First } else { End::Second };
+        let local = if egress { End::First } else { End::Second };
+        if server != local {
+            return;
+        }
+        let party = parties.party(&mut Known::default(), (server, true), ends, None, &mut self.names);
+        if let Some(owner) = party.observed() {
+            self.ledger.opaque(owner.service, kind);
+            let hidden = match kind {
+                Opaque::Tls => Hidden::Tls,
+                Opaque::Http2 => Hidden::Http2,
+            };
+            self.hide(owner.workload, hidden, at);
+        }
+    }
+
+    fn hide(&mut self, workload: WorkloadId, reason: Hidden, at: Timestamp) {
+        self.propagation.hide(workload, reason, at);
+    }
+
+    /// Something was lost, and nobody knows at whom.
+    pub(super) fn hide_all(&mut self, reason: Hidden, at: Timestamp) {
+        for &workload in &self.workloads {
+            self.propagation.hide(workload, reason, at);
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Timestamp) {
+        if now.since(self.ticked) >= EXPIRY_INTERVAL {
+            self.ticked = now;
+            self.propagation.tick(now);
+        }
+        self.correct();
+    }
+
+    /// Applies to the ledger what propagation has decided since about earlier hops.
+    pub(super) fn correct(&mut self) {
+        for correction in self.propagation.corrections() {
+            self.ledger.correct(&correction);
+        }
+    }
+
+    fn is_ignored(&self, head: &RequestHead<'_>) -> bool {
+        !self.ignore.is_empty() && self.ignore.iter().any(|pattern| pattern.matches(head.path))
+    }
+
+    /// Whether a request is telemetry or a probe.
+    fn no_hop(head: &RequestHead<'_>) -> Option<NoHop> {
+        let (content_type, agent) = (header(head, HeaderName::CONTENT_TYPE), header(head, HeaderName::USER_AGENT));
+        no_hop(head.method, head.path, content_type, agent)
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        Progress {
+            messages: self.messages,
+            services: count(self.names.services()),
+            tenants: count(self.names.tenants()),
+            breaks: self.breaks,
+        }
+    }
+
+    /// Error responses by what became of their trace.
+    pub(super) fn errors(&self) -> Vec<ErrorCount> {
+        let mut rows = Vec::new();
+        for ((service, tenant), errors) in self.ledger.errors() {
+            let counts = [
+                (Some(Sampled::Sampled), errors.sampled),
+                (Some(Sampled::NotSampled), errors.unsampled.count),
+                (None, errors.undecided),
+            ];
+            rows.extend(counts.into_iter().filter(|(_, count)| *count > 0).map(|(sampled, count)| ErrorCount {
+                service: self.names.service_name(service).to_owned(),
+                tenant: self.names.tenant_name(tenant).to_owned(),
+                sampled,
+                count,
+            }));
+        }
+        rows
+    }
+
+    /// How full the tables are.
+    pub(super) fn tables(&self) -> Vec<TableUse> {
+        let table = |(table, tracked, evicted): (&'static str, usize, u64)| TableUse {
+            table,
+            tracked: u64::try_from(tracked).unwrap_or(u64::MAX),
+            evicted,
+        };
+        let propagation = self.propagation.counters();
+        let names = [
+            ("services", self.names.services(), self.names.services_overflowed()),
+            ("tenants", self.names.tenants(), self.names.tenants_overflowed()),
+        ];
+        let propagation = [
+            ("propagation_workloads", propagation.workloads, propagation.workloads_refused),
+            ("flights", propagation.flights, propagation.flights_refused),
+            ("arrived_traces", propagation.traces, propagation.traces_evicted),
+            ("hop_classes", propagation.classes, propagation.classes_refused),
+        ];
+        names
+            .into_iter()
+            .chain(propagation)
+            .chain(self.traces.tables())
+            .chain(self.ledger.tables())
+            .map(table)
+            .collect()
+    }
+}
+
+fn header<'a>(head: &RequestHead<'a>, name: HeaderName) -> Option<&'a [u8]> {
+    head.headers.iter().find(|header| header.name == name).map(|header| header.value)
+}
