@@ -18,9 +18,11 @@ $B hostname guest
 # Kernels before 5.11 account BPF memory against this limit.
 ulimit -l unlimited
 
-# The second serial line carries the command's output and nothing else.
+# The second serial line carries the command's output and nothing else. Through a pipe: colours are for terminals.
 $B stty -F /dev/ttyS1 raw -echo
-/bin/sh /run/guest/command < /dev/null > /dev/ttyS1 2>&1
-echo $? > /run/guest/status
+{
+    /bin/sh /run/guest/command < /dev/null 2>&1
+    echo $? > /run/guest/status
+} | $B cat > /dev/ttyS1
 $B sync
 $B poweroff -f

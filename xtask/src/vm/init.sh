@@ -16,7 +16,7 @@ while read -r module; do
 done < /modules/order
 
 # Loose caching: the host's files change under a guest only if somebody builds meanwhile.
-PLAN9=trans=virtio,version=9p2000.L,msize=524288,cache=loose
+PLAN9=trans=virtio,version=9p2000.L,msize=512000,cache=loose
 $B mount -t 9p -o "ro,$PLAN9" root /host || give_up "the root cannot be mounted"
 $B mount -t tmpfs -o mode=755 tmpfs /layer
 $B mkdir /layer/upper /layer/work
@@ -24,7 +24,7 @@ $B mount -t overlay -o lowerdir=/host,upperdir=/layer/upper,workdir=/layer/work 
 
 $B mount -t tmpfs -o mode=755 tmpfs /root/run
 $B mkdir -p /root/run/guest /root/run/modules
-$B mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288,cache=none guest /root/run/guest || give_up "no share"
+$B mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=none guest /root/run/guest || give_up "no share"
 $B mount -t 9p -o "ro,$PLAN9" modules /root/run/modules || give_up "the modules cannot be mounted"
 
 for directory in proc sys dev; do

@@ -23,13 +23,18 @@ const CONSOLE_TAIL: usize = 30;
 /// Kernel messages go to the first serial line. Without mitigations an emulated processor is faster by some tenths.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 loglevel=4 panic=-1 mitigations=off";
 
+/// No guest runs longer, whatever it prints.
+const RUN_LIMIT: Duration = Duration::from_mins(30);
+
 /// Boots `tree` and runs `command` in a shell as root. `tell` gets each line that it prints; its exit status is returned.
+/// `silence`: given up when nothing is printed for so long. An emulated processor is slow, and slower beside other work: only
+/// one that no longer gets on is hung.
 ///
 /// # Errors
 ///
-/// When the machine does not start, does not end in time, or ends before the command does: the message holds the last
+/// When the machine does not start, falls silent, runs too long, or ends before the command does: the message holds the last
 /// lines of its console.
-pub(crate) fn run(tree: &KernelTree, command: &str, patience: Duration, tell: &mut dyn FnMut(&str)) -> Result<i32> {
+pub(crate) fn run(tree: &KernelTree, command: &str, silence: Duration, tell: &mut dyn FnMut(&str)) -> Result<i32> {
     let work = tempfile::Builder::new().prefix("observer-vm-").tempdir()?;
     let share = work.path().join("guest");
     let console = work.path().join("console");
@@ -39,13 +44,18 @@ pub(crate) fn run(tree: &KernelTree, command: &str, patience: Duration, tell: &m
     fs::write(work.path().join("initramfs"), initramfs::build(tree)?)?;
 
     let mut machine = Machine(emulator(tree, work.path(), &share, &console).spawn().context("qemu-system-x86_64")?);
-    let finished = machine.follow(Instant::now() + patience, tell);
+    let finished = machine.follow(silence, tell);
     drop(machine);
     let status = fs::read_to_string(share.join("status")).ok().and_then(|text| text.trim().parse().ok());
     match (finished, status) {
         (true, Some(status)) => Ok(status),
         (true, None) => bail!("the guest went down before its command ended\n{}", tail(&console)),
-        (false, _) => bail!("not done after {} s\n{}", patience.as_secs(), tail(&console)),
+        (false, _) => bail!(
+            "given up after {} s of silence or {} s in all\n{}",
+            silence.as_secs(),
+            RUN_LIMIT.as_secs(),
+            tail(&console)
+        ),
     }
 }
 
@@ -74,8 +84,8 @@ fn emulator(tree: &KernelTree, work: &Path, share: &Path, console: &Path) -> Com
 struct Machine(Child);
 
 impl Machine {
-    /// Hands on lines until the emulator ends; false when the deadline comes first.
-    fn follow(&mut self, deadline: Instant, tell: &mut dyn FnMut(&str)) -> bool {
+    /// Hands on lines until the emulator ends; false when it has to be ended.
+    fn follow(&mut self, silence: Duration, tell: &mut dyn FnMut(&str)) -> bool {
         let Some(output) = self.0.stdout.take() else { return false };
         let (sender, lines) = mpsc::channel();
         let reader = std::thread::spawn(move || {
@@ -85,8 +95,9 @@ impl Machine {
                 }
             }
         });
+        let deadline = Instant::now() + RUN_LIMIT;
         let finished = loop {
-            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match lines.recv_timeout(silence.min(deadline.saturating_duration_since(Instant::now()))) {
                 Ok(line) => tell(&line),
                 Err(RecvTimeoutError::Disconnected) => break true,
                 Err(RecvTimeoutError::Timeout) => break false,
@@ -97,6 +108,10 @@ impl Machine {
             let _ = self.0.kill();
         }
         let _ = reader.join();
+        // What came last, such as the name of the test that hangs, on a line that is not ended.
+        for line in lines.try_iter() {
+            tell(&line);
+        }
         finished
     }
 }

@@ -58,8 +58,8 @@ pub(crate) struct Options {
     /// Machines at a time
     #[arg(long, default_value_t = 2, value_name = "N")]
     jobs: usize,
-    /// Seconds after which a machine is given up
-    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    /// Seconds without a line of output after which a machine is given up
+    #[arg(long, default_value_t = 240, value_name = "SECONDS")]
     timeout: u64,
     /// Arguments of the test binaries, such as the name of one test
     #[arg(last = true, value_name = "ARGUMENT")]
@@ -130,7 +130,7 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Series>> {
         .collect()
 }
 
-fn boot(series: &'static Series, tree: &Result<Fetched>, command: &str, tests: bool, patience: Duration) -> Row {
+fn boot(series: &'static Series, tree: &Result<Fetched>, command: &str, tests: bool, silence: Duration) -> Row {
     let name = series.name;
     let not_booted = |outcome| Row { series: name, release: "-".to_owned(), outcome, took: Duration::ZERO };
     let tree = match tree {
@@ -140,7 +140,7 @@ fn boot(series: &'static Series, tree: &Result<Fetched>, command: &str, tests: b
     };
     let start = Instant::now();
     let mut tally = Tally::default();
-    let ended = machine::run(tree, command, patience, &mut |line| {
+    let ended = machine::run(tree, command, silence, &mut |line| {
         tally.read(line);
         println!("{name:>4} | {line}");
     });
