@@ -54,7 +54,7 @@ const fn is_response(low: u64, len: u32) -> bool {
 /// fifteen capital letters and hyphens, which every method of the IANA registry is but UPDATEREDIRECTREF.
 #[inline(always)]
 const fn is_request(low: u64, high: u64, len: u32) -> bool {
-    let spaces = zero_bytes(low ^ 0x20 * LOW_BITS);
+    let spaces = zero_bytes(low ^ (0x20 * LOW_BITS));
     if spaces != 0 {
         // All bytes below the first space.
         let method = lowest(spaces).wrapping_sub(0x80);
@@ -73,7 +73,7 @@ const fn is_request(low: u64, high: u64, len: u32) -> bool {
     if other_than_method(low) != 0 {
         return false;
     }
-    let spaces = zero_bytes(high ^ 0x20 * LOW_BITS);
+    let spaces = zero_bytes(high ^ (0x20 * LOW_BITS));
     if spaces != 0 {
         return other_than_method(high) & lowest(spaces).wrapping_sub(0x80) == 0;
     }
@@ -102,7 +102,7 @@ const fn other_than_method(word: u64) -> u64 {
     let from_a = seven + (0x80 - b'A' as u64) * LOW_BITS;
     let past_z = seven + (0x7f - b'Z' as u64) * LOW_BITS;
     let capital = from_a & !past_z & !word & HIGH_BITS;
-    !(capital | zero_bytes(word ^ b'-' as u64 * LOW_BITS)) & HIGH_BITS
+    !(capital | zero_bytes(word ^ (b'-' as u64 * LOW_BITS))) & HIGH_BITS
 }
 
 /// Marks (0x80) the bytes that are zero, exactly (no carry from a lower byte).

@@ -47,7 +47,7 @@ fn offset_ns() -> i128 {
         let before = nanoseconds(ClockId::Monotonic);
         let real = nanoseconds(ClockId::Realtime);
         let after = nanoseconds(ClockId::Monotonic);
-        (after - before, real - (before + after) / 2)
+        (after - before, real - i128::midpoint(before, after))
     };
     [attempt(), attempt(), attempt()].into_iter().min().map_or(0, |(_, offset)| offset)
 }

@@ -146,9 +146,8 @@ impl KernelCapture {
         lift_memory_limit();
         let mut ebpf = object::load(options.ring_bytes, !options.ports.is_empty(), options.kernel_log)?;
         set_ports(&mut ebpf, &options.ports)?;
-        let ring_map = match ebpf.take_map(map::RECORDS) {
-            Some(Map::RingBuf(data)) => data,
-            _ => return Err(OpenError::Object(format!("no ring buffer {}", map::RECORDS))),
+        let Some(Map::RingBuf(ring_map)) = ebpf.take_map(map::RECORDS) else {
+            return Err(OpenError::Object(format!("no ring buffer {}", map::RECORDS)));
         };
         let ring = RingReader::new(ring_map.fd().as_fd(), options.ring_bytes).map_err(OpenError::Memory)?;
         let slots = match ebpf.map(map::FLOWS) {

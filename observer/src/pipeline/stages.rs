@@ -153,10 +153,8 @@ impl Stages {
                     return;
                 };
                 let client = parties.party(known, (message.from.other(), false), ends, None, &mut self.names);
-                let sampled = error.unsampled.map(|unsampled| match unsampled {
-                    true => Sampled::NotSampled,
-                    false => Sampled::Sampled,
-                });
+                let decision = |unsampled| if unsampled { Sampled::NotSampled } else { Sampled::Sampled };
+                let sampled = error.unsampled.map(decision);
                 let trace = error.trace.map(|trace| (trace.trace_id, trace.parent_id));
                 let tenant = error.tenant.unwrap_or(Names::UNKNOWN_TENANT);
                 self.ledger.error(owner.service, tenant, sampled, Sight { at, trace, peer: client.service() });

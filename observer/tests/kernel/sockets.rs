@@ -24,7 +24,7 @@ fn binding_connecting_establishing_and_closing_are_told_with_their_process() {
         seen.until("the end of both sockets", |seen| {
             [client_cookie, server_cookie]
                 .iter()
-                .all(|cookie| seen.sockets.iter().any(|event| *event == SocketEvent::Released { socket: *cookie }))
+                .all(|cookie| seen.sockets.contains(&SocketEvent::Released { socket: *cookie }))
         });
         let process = std::process::id();
         let told = |wanted: &dyn Fn(&SocketEvent) -> bool| seen.sockets.iter().filter(|event| wanted(event)).count();
