@@ -298,6 +298,29 @@ fn a_counter_never_falls_and_no_series_comes_twice() {
 
 /// Needs promtool (Debian's package `prometheus`).
 #[test]
+fn promtool_accepts_the_scrape_configuration_and_the_alerts() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../dashboards");
+    let output = Command::new("promtool")
+        .args(["check", "config", "prometheus.yml"])
+        .current_dir(directory)
+        .output()
+        .expect("promtool is missing: apt-get install prometheus");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Every metric that an alert asks for is one that the observer serves.
+#[test]
+fn alerts_ask_for_metrics_that_exist() {
+    let alerts = include_str!("../../dashboards/alerts.yml");
+    let served = scraped();
+    let asked = alerts.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'));
+    for name in asked.filter(|name| name.starts_with("trace_") || (name.starts_with("observer_"))) {
+        assert!(served.contains(&format!("# TYPE {name} ")), "{name} is not served");
+    }
+}
+
+/// Needs promtool (Debian's package `prometheus`).
+#[test]
 fn promtool_accepts_the_metrics() {
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])

@@ -16,8 +16,10 @@ use crate::attribute::workloads::Workload;
 use crate::attribute::{Attribution, EndQuery, Options, Owner as Found};
 use crate::config::{Config, External, Only};
 
-/// An end that is looked for is asked for again at most this often by a survey that the line waits for.
+/// An end that is looked for makes the line wait for a survey at most this often; twice as long after each that was in vain,
+/// up to the longest.
 const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
+const SETTLE_INTERVAL_MAX: Duration = Duration::from_mins(1);
 
 /// What is known of an end without asking anybody.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +79,8 @@ pub(super) struct Parties {
     only: Only,
     services: FxHashMap<WorkloadId, ServiceId>,
     generation: u64,
-    settled: Option<Instant>,
+    settle_after: Option<Instant>,
+    settle_interval: Duration,
     /// Messages at an end that was still looked for.
     unresolved: u64,
 }
@@ -115,7 +118,8 @@ impl Parties {
             only: config.only.clone(),
             services: FxHashMap::default(),
             generation: 0,
-            settled: None,
+            settle_after: None,
+            settle_interval: SETTLE_INTERVAL,
             unresolved: 0,
         }
     }
@@ -208,10 +212,15 @@ impl Parties {
         } else {
             Found::Unknown
         };
-        if found == Found::Pending && self.settled.is_none_or(|at| at.elapsed() >= SETTLE_INTERVAL) {
+        if found == Found::Pending && self.settle_after.is_none_or(|after| after <= Instant::now()) {
             attribution.settle();
-            self.settled = Some(Instant::now());
             found = attribution.owner(&query);
+            self.settle_interval = if matches!(found, Found::Workload(_)) {
+                SETTLE_INTERVAL
+            } else {
+                (self.settle_interval * 2).min(SETTLE_INTERVAL_MAX)
+            };
+            self.settle_after = Some(Instant::now() + self.settle_interval);
         }
         match found {
             Found::Workload(workload) => (self.workload(workload, near, far, names), true),

@@ -24,7 +24,9 @@ pub(in crate::commands) fn can_run(source: SourceName, host: &Host) -> Found {
         }
         SourceName::SocketFilter => {
             system::kernel(host)?;
-            needs(host, &[CAP_BPF, CAP_NET_RAW])?;
+            // The least that the verifier and packet(7) take, found by trying on 6.18 (2026-11-21): without CAP_PERFMON pointer
+            // arithmetic is refused.
+            needs(host, &[CAP_BPF, CAP_NET_RAW, CAP_PERFMON])?;
             Ok("plaintext of this network namespace; used where cgroup v2 is not there".to_owned())
         }
         SourceName::Tls => Err(Reason::new("not part of this version", "plaintext behind a TLS proxy is observed")),

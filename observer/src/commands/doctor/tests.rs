@@ -82,7 +82,7 @@ fn a_user_without_privileges_on_a_hybrid_host_with_things_that_cannot_be_seen() 
             ),
         ],
         false,
-        &expect![[r"
+        &expect![[r#"
             THIS HOST
              kernel               ok    5.10.0-33-amd64
              privileges           NO    this process lacks CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON
@@ -100,9 +100,9 @@ fn a_user_without_privileges_on_a_hybrid_host_with_things_that_cannot_be_seen() 
              cgroup         NO    this process lacks CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON
                                   → run as root, or give the program CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON
                                   (setcap, systemd AmbientCapabilities, or the pod's securityContext)
-             socket-filter  NO    this process lacks CAP_BPF, CAP_NET_RAW
-                                  → run as root, or give the program CAP_BPF, CAP_NET_RAW (setcap, systemd
-                                  AmbientCapabilities, or the pod's securityContext)
+             socket-filter  NO    this process lacks CAP_BPF, CAP_NET_RAW, CAP_PERFMON
+                                  → run as root, or give the program CAP_BPF, CAP_NET_RAW, CAP_PERFMON (setcap,
+                                  systemd AmbientCapabilities, or the pod's securityContext)
              tls            note  not part of this version
                                   → plaintext behind a TLS proxy is observed
 
@@ -117,7 +117,7 @@ fn a_user_without_privileges_on_a_hybrid_host_with_things_that_cannot_be_seen() 
              sockmap       ok    not looked at
 
             Plaintext HTTP cannot be observed live here; observer replay works on capture files all the same.
-        "]],
+        "#]],
     );
 }
 
