@@ -41,9 +41,10 @@ fn open_kernel(name: SourceName, config: &Config) -> Result<Box<dyn Source>, Rea
         SourceName::SocketFilter => KernelSource::SocketFilter,
         SourceName::Tls => return Err(Reason::new("it captures no plaintext", "name cgroup in capture.sources")),
     };
+    let narrow = config.capture.cgroup.as_deref().map(|path| captured(path, name)).transpose()?;
     let options = Options {
         source,
-        cgroup_directory: config.only.cgroup.as_deref().and_then(directory),
+        cgroup_directory: config.only.cgroup.as_deref().and_then(directory).or(narrow),
         ports: config.capture.ports.clone(),
         ..Options::default()
     };
@@ -55,6 +56,15 @@ fn open_kernel(name: SourceName, config: &Config) -> Result<Box<dyn Source>, Rea
         }
     }
     Ok(Box::new(capture))
+}
+
+/// The directory of `capture.cgroup`. Where it cannot be honoured nothing is captured: the whole host was not asked for.
+fn captured(path: &str, name: SourceName) -> Result<PathBuf, Reason> {
+    if name != SourceName::Cgroup {
+        return Err(Reason::new("it cannot tell one cgroup from another", "leave capture.cgroup out"));
+    }
+    directory(path)
+        .ok_or_else(|| Reason::new(format!("capture.cgroup {path} does not exist"), "systemd-cgls shows them"))
 }
 
 /// The directory of a cgroup v2 by its path under the mount; `None` where there is none of that path (on hybrid hosts the

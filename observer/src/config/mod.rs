@@ -119,6 +119,8 @@ pub struct Capture {
     pub sources: Vec<SourceName>,
     /// The TCP ports to capture; empty: every port.
     pub ports: Vec<u16>,
+    /// The one cgroup to capture, with those below it (path under the cgroup v2 mount); `None`: the whole host.
+    pub cgroup: Option<String>,
 }
 
 impl Capture {

@@ -256,7 +256,7 @@ fn limits(field: &Field<'_>) -> Read<Limits> {
 }
 
 fn capture(field: &Field<'_>, notices: &mut Vec<String>) -> Read<Capture> {
-    let section = field.section(&["sources", "ports"])?;
+    let section = field.section(&["sources", "ports", "cgroup"])?;
     let sources = each(&section, "sources", source)?.unwrap_or_default();
     if let (Some(field), true) = (section.get("sources"), sources.contains(&SourceName::Tls)) {
         if sources == [SourceName::Tls] {
@@ -264,7 +264,8 @@ fn capture(field: &Field<'_>, notices: &mut Vec<String>) -> Read<Capture> {
         }
         notices.push(field.wrong("tls is not yet observed").to_string());
     }
-    Ok(Capture { sources, ports: each(&section, "ports", port)?.unwrap_or_default() })
+    let cgroup = section.get("cgroup").map(|field| cgroup(&field)).transpose()?;
+    Ok(Capture { sources, ports: each(&section, "ports", port)?.unwrap_or_default(), cgroup })
 }
 
 fn source(field: &Field<'_>) -> Read<SourceName> {

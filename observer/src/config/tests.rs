@@ -51,6 +51,7 @@ limits: {tenants: 10, services: 5, memory: 64MiB}
 capture:
   sources: [cgroup, socket-filter, tls]
   ports: [80, 8080]
+  cgroup: /system.slice/shop.service
 prometheus: {listen: "0.0.0.0:9999"}
 audit: {directory: /tmp/audits, interval: 10s, keep: 1d}
 "#;
@@ -75,6 +76,7 @@ fn every_key_of_the_documentation_is_read() {
     assert_eq!((config.tolerance.to_bits(), config.false_alarm_rate.to_bits()), (0.2f64.to_bits(), 0.01f64.to_bits()));
     assert_eq!(config.limits, Limits { tenants: 10, services: 5, memory_bytes: 64 << 20 });
     assert_eq!(config.capture.ports, [80, 8080]);
+    assert_eq!(config.capture.cgroup.as_deref(), Some("/system.slice/shop.service"));
     assert_eq!(config.listen, Some("0.0.0.0:9999".parse().unwrap()));
     assert_eq!(config.audit.unwrap().keep, Duration::from_hours(24));
 }

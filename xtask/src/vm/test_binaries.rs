@@ -1,6 +1,5 @@
 //! The live kernel tests, built here, as a command for a guest, where nothing can be built.
 
-use crate::workspace;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::fmt::Write as _;
@@ -28,7 +27,7 @@ pub(crate) fn command(arguments: &[String]) -> Result<String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let output = Command::new(cargo)
         .args(["test", "--package", "observer", "--test", "kernel*", "--no-run", "--message-format=json"])
-        .current_dir(workspace::root())
+        .current_dir(testbed::workspace())
         .stderr(Stdio::inherit())
         .output()
         .context("cargo does not start")?;
@@ -39,7 +38,7 @@ pub(crate) fn command(arguments: &[String]) -> Result<String> {
     if binaries.is_empty() {
         bail!("cargo built no kernel tests");
     }
-    Ok(script(&workspace::root().join("observer").display().to_string(), &binaries, arguments))
+    Ok(script(&testbed::workspace().join("observer").display().to_string(), &binaries, arguments))
 }
 
 fn kernel_test(line: &str) -> Option<String> {
