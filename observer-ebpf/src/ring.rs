@@ -28,10 +28,16 @@ pub(crate) fn lose(loss: Loss) {
     }
 }
 
+/// Above the mark, how many bytes long each record wakes user space: several of the largest records, so that CPUs which pass
+/// the mark at once do not leap over it. Beyond, user space is awake already, and another wakeup would cost the sender some
+/// microseconds a record just when the host is busiest.
+const WAKE_SPAN: u64 = 64 * 1024;
+
 /// The flags to submit a record with: user space reads on a timer and is woken only where much is waiting.
 #[inline(always)]
 pub(crate) fn submit_flags() -> u64 {
-    if RECORDS.query(BPF_RB_AVAIL_DATA as u64) > u64::from(WAKE_BYTES.load()) {
+    let above = RECORDS.query(BPF_RB_AVAIL_DATA as u64).wrapping_sub(u64::from(WAKE_BYTES.load()));
+    if above.wrapping_sub(1) < WAKE_SPAN {
         BPF_RB_FORCE_WAKEUP as u64
     } else {
         BPF_RB_NO_WAKEUP as u64
