@@ -62,8 +62,10 @@ pub(crate) struct Cost {
     pub(crate) served: u64,
     /// Those of them that were seen; none where the arm counts nothing.
     pub(crate) seen: Option<u64>,
-    /// Processor time of the tool.
-    pub(crate) processor_seconds: Option<f64>,
+    /// Processor time of the tool in its own code.
+    pub(crate) user_seconds: Option<f64>,
+    /// Processor time of the tool in the kernel: what its programs take is the server's and the client's time, not in here.
+    pub(crate) system_seconds: Option<f64>,
     /// The most memory that it used.
     pub(crate) peak_bytes: Option<u64>,
     /// Whether run time was counted; processor time is judged by the turns in which it was not.
@@ -106,6 +108,26 @@ impl ArmFigures {
         self.middle(|cost| if cost.run_time_counted { None } else { cost.processor_us_per_request() })
     }
 
+    /// The same apart: in its own code, and in the kernel.
+    pub(crate) fn user_and_system_us_per_request(&self) -> Option<(f64, f64)> {
+        let part = |seconds: fn(&Cost) -> Option<f64>| {
+            self.middle(|cost| if cost.run_time_counted { None } else { cost.us_per_request(seconds(cost)?) })
+        };
+        Some((part(|cost| cost.user_seconds)?, part(|cost| cost.system_seconds)?))
+    }
+
+    /// Each of its programs, of the last turn in which run time was counted: name, runs a request, nanoseconds a run.
+    pub(crate) fn programs(&self) -> Vec<(&str, f64, f64)> {
+        let last = self.costs.iter().rev().find(|cost| cost.run_time_counted);
+        last.into_iter()
+            .flat_map(|cost| cost.programs.iter().map(move |program| (program, cost.served.max(1))))
+            .map(|(program, served)| {
+                let runs = program.runs as f64;
+                (program.program.as_str(), runs / served as f64, program.run_ns as f64 / runs)
+            })
+            .collect()
+    }
+
     /// The most memory that it used in any turn.
     pub(crate) fn peak_bytes(&self) -> Option<u64> {
         self.costs.iter().filter_map(|cost| cost.peak_bytes).max()
@@ -125,8 +147,12 @@ impl ArmFigures {
 impl Cost {
     /// Microseconds of the tool's processor time for a request that it saw.
     pub(crate) fn processor_us_per_request(&self) -> Option<f64> {
-        let (seconds, seen) = (self.processor_seconds?, self.seen.filter(|seen| *seen > 0)?);
-        Some(seconds * 1e6 / seen as f64)
+        Some(self.us_per_request(self.user_seconds?)? + self.us_per_request(self.system_seconds?)?)
+    }
+
+    /// So many seconds, as microseconds for a request that it saw.
+    fn us_per_request(&self, seconds: f64) -> Option<f64> {
+        self.seen.filter(|seen| *seen > 0).map(|seen| seconds * 1e6 / seen as f64)
     }
 
     /// Requests seen, as a share of those served.

@@ -53,7 +53,7 @@ pub(crate) struct Options {
     /// Let server, client and tools go before other work of this machine, by this nice value
     #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-20..=0), value_name = "NICE")]
     nice: Option<i32>,
-    /// The observer to measure [default: target/release/observer]
+    /// The observer to measure [default: the release build, made now]
     #[arg(long, value_name = "FILE")]
     observer: Option<PathBuf>,
     /// Where the figures go [default: target/bench/DATE.json]
@@ -68,11 +68,11 @@ pub(crate) struct Options {
 /// When something that is measured does not run.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     anyhow::ensure!(rustix::process::geteuid().is_root(), "the bench loads eBPF programs: run it as root");
-    let observer = options.observer.clone().unwrap_or_else(|| workspace::target().join("release/observer"));
-    if options.arms.contains(&ArmName::Observer) {
-        let advice = "build it with cargo build --release, or leave it out with --arms";
-        anyhow::ensure!(observer.is_file(), "no observer at {}: {advice}", observer.display());
-    }
+    let observer = match &options.observer {
+        Some(observer) => observer.clone(),
+        None if options.arms.contains(&ArmName::Observer) => testbed::observer::binary(true)?,
+        None => PathBuf::new(),
+    };
     let workloads: Vec<_> = WORKLOADS
         .iter()
         .filter(|workload| options.workload.as_deref().is_none_or(|wanted| wanted == workload.name()))

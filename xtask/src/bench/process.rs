@@ -6,8 +6,10 @@ use std::time::Duration;
 /// Of a process and of all that it started.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
-    /// User and system time, that of ended and reaped children included. To 10 ms.
-    pub(crate) processor: Duration,
+    /// Time in its own code, that of ended and reaped children included. To 10 ms.
+    pub(crate) user: Duration,
+    /// The same in the kernel on its behalf.
+    pub(crate) system: Duration,
     /// Memory in use now.
     pub(crate) resident_bytes: u64,
     /// The most memory that was in use at any time; of several processes the sum of each one's.
@@ -20,7 +22,9 @@ pub(crate) fn usage(pid: u32) -> Usage {
     let mut waiting = vec![pid];
     while let Some(pid) = waiting.pop() {
         let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        usage.processor += processor(&read("stat")).unwrap_or_default();
+        let (user, system) = times(&read("stat")).unwrap_or_default();
+        usage.user += user;
+        usage.system += system;
         let status = read("status");
         usage.resident_bytes += kibibytes(&status, "VmRSS:") * 1024;
         usage.peak_bytes += kibibytes(&status, "VmHWM:") * 1024;
@@ -40,11 +44,17 @@ pub(crate) fn terminate(pid: u32) {
     }
 }
 
-/// Fields 14 to 17 of /proc/PID/stat, in ticks (proc(5)); the name before them may hold blanks.
-fn processor(stat: &str) -> Option<Duration> {
+/// Fields 14 to 17 of /proc/PID/stat, in ticks (proc(5)): user and system time, then those of reaped children. The name before
+/// them may hold blanks.
+fn times(stat: &str) -> Option<(Duration, Duration)> {
     let (_, fields) = stat.rsplit_once(") ")?;
-    let ticks: u64 = fields.split(' ').skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum();
-    Some(Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).ok()?)
+    let ticks: Vec<u64> = fields.split(' ').skip(11).take(4).map_while(|field| field.parse().ok()).collect();
+    let &[user, system, reaped_user, reaped_system] = ticks.as_slice() else { return None };
+    let per_second = u32::try_from(rustix::param::clock_ticks_per_second()).ok()?;
+    Some((
+        Duration::from_secs(user + reaped_user) / per_second,
+        Duration::from_secs(system + reaped_system) / per_second,
+    ))
 }
 
 fn kibibytes(status: &str, key: &str) -> u64 {
@@ -60,7 +70,7 @@ mod tests {
     fn processor_time_is_read_behind_a_name_with_blanks() {
         let stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 100 0 0 0 150 50 20 10 20 0 3 0 100 0 0";
         let ticks = u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100);
-        assert_eq!(processor(stat), Some(Duration::from_secs(230) / ticks));
+        assert_eq!(times(stat), Some((Duration::from_secs(170) / ticks, Duration::from_mins(1) / ticks)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::Options;
 use super::arms::{ArmName, Tool};
 use super::figures::{ArmFigures, Cost, Figures, FullLoad};
 use super::process;
-use super::programs::{self, Snapshot};
+use super::programs;
 use super::scene::{Scenario, Scene, Server, Workload};
 use super::statistics;
 use super::targets;
@@ -109,14 +109,16 @@ impl Bench<'_> {
 
     /// One turn of which the cost is read; `run_time`: that of programs in the kernel too.
     fn cost(&mut self, arm: ArmName, seconds: u64, run_time: bool) -> Result<Cost> {
-        let start = Snapshot::take()?;
         let tool = self.start(arm)?;
         let counting = run_time.then(programs::count_run_time).transpose()?;
-        let loaded = Snapshot::take()?;
-        let cost =
-            self.read(tool, |server| server.load(seconds).map(drop), || Ok(Snapshot::take()?.since(&loaded, &start)));
+        // What has no process of its own is held by this one.
+        let holder = tool.process().unwrap_or(std::process::id());
+        let before = programs::of(holder)?;
+        let load = |server: &mut dyn Server| server.load(seconds).map(drop);
+        let runs = || if run_time { Ok(programs::since(&before, programs::of(holder)?)) } else { Ok(Vec::new()) };
+        let cost = self.read(tool, load, runs);
         drop(counting);
-        cost
+        Ok(Cost { run_time_counted: run_time, ..cost? })
     }
 
     fn read(
@@ -132,11 +134,12 @@ impl Bench<'_> {
         let served = self.server.served()? - before - 1;
         let programs = runs()?;
         let finished = tool.finish(served)?;
-        let processor = finished.usage.map(|usage| usage.processor.saturating_sub(used_before.processor));
+        let since = |now: Duration, before: Duration| now.saturating_sub(before).as_secs_f64();
         Ok(Cost {
             served,
             seen: finished.seen,
-            processor_seconds: processor.map(|time| time.as_secs_f64()),
+            user_seconds: finished.usage.map(|usage| since(usage.user, used_before.user)),
+            system_seconds: finished.usage.map(|usage| since(usage.system, used_before.system)),
             peak_bytes: finished.usage.map(|usage| usage.peak_bytes),
             programs,
             run_time_counted: false,

@@ -45,6 +45,9 @@ pub(crate) fn body(figures: &Figures) -> String {
     for arm in &figures.arms {
         text.push_str(&row(arm));
     }
+    for arm in &figures.arms {
+        text.push_str(&made_of(arm));
+    }
     if let Some(turn) = &figures.full_load {
         let cost = &turn.cost;
         let _ = writeln!(
@@ -83,6 +86,18 @@ fn row(arm: &ArmFigures) -> String {
         shown(arm.peak_bytes().map(mebibytes), 1),
         shown(arm.seen_share().map(|share| share * 100.0), 4),
     )
+}
+
+/// What the cost of an arm consists of.
+fn made_of(arm: &ArmFigures) -> String {
+    // A program that runs once a connection and not once a request is left to the JSON.
+    let often = arm.programs().into_iter().filter(|(_, runs, _)| *runs >= 0.01);
+    let mut parts: Vec<String> =
+        often.map(|(name, runs, ns)| format!("{name} {runs:.2} runs a request, {ns:.0} ns each")).collect();
+    if let Some((user, system)) = arm.user_and_system_us_per_request() {
+        parts.push(format!("process {user:.3} us a request in its own code, {system:.3} us in the kernel"));
+    }
+    if parts.is_empty() { String::new() } else { format!("{}: {}\n", arm.arm, parts.join("; ")) }
 }
 
 fn shown(value: Option<f64>, digits: usize) -> String {

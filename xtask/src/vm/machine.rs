@@ -3,6 +3,7 @@
 
 use super::initramfs;
 use super::tree::KernelTree;
+use crate::workspace;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -35,7 +36,10 @@ const RUN_LIMIT: Duration = Duration::from_mins(30);
 /// When the machine does not start, falls silent, runs too long, or ends before the command does: the message holds the last
 /// lines of its console.
 pub(crate) fn run(tree: &KernelTree, command: &str, silence: Duration, tell: &mut dyn FnMut(&str)) -> Result<i32> {
-    let work = tempfile::Builder::new().prefix("observer-vm-").tempdir()?;
+    // In the build directory: a run that is killed leaves its files, and they should not be far.
+    let runs = workspace::target().join("vm/runs");
+    fs::create_dir_all(&runs)?;
+    let work = tempfile::Builder::new().prefix("run-").tempdir_in(&runs)?;
     let share = work.path().join("guest");
     let console = work.path().join("console");
     fs::create_dir(&share)?;
