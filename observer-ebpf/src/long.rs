@@ -17,6 +17,16 @@ static LONG_INGRESS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
 static LONG_WIRE: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
+#[map]
+static WIRE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// Leaves for the program that looks at packets on an interface.
+#[inline(always)]
+pub(crate) fn go_to_wire(ctx: &SkBuffContext) {
+    // SAFETY: as below.
+    let _ = unsafe { WIRE.tail_call(ctx, 0) };
+}
+
 /// Leaves for the program of this tap; returns only where there is none.
 #[inline(always)]
 pub(crate) fn go_to<const TAP: u8>(ctx: &SkBuffContext) {

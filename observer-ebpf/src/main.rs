@@ -44,10 +44,18 @@ mod entry {
         1
     }
 
-    /// Returns 0: the packet socket itself wants no packet.
+    /// Returns 0: the packet socket itself wants no packet. The filter of a socket counts as its memory, which is 20 KiB
+    /// before 6.8 (`net.core.optmem_max`); so this is only the way to the program that looks.
     #[socket_filter]
     #[inline(always)]
     pub fn wire(ctx: SkBuffContext) -> i64 {
+        long::go_to_wire(&ctx);
+        0
+    }
+
+    #[socket_filter]
+    #[inline(always)]
+    pub fn wire_packet(ctx: SkBuffContext) -> i64 {
         packet::observe::<TAP_WIRE>(&ctx);
         0
     }

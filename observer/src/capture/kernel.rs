@@ -15,7 +15,7 @@ use aya::programs::{
 use aya::{Ebpf, EbpfError};
 use aya_log::EbpfLogger;
 use observer_ebpf::loss::Loss;
-use observer_ebpf::program::{Hook, PROGRAMS, Program};
+use observer_ebpf::program::{Gives, Hook, PROGRAMS, Program};
 use observer_ebpf::{RING_BYTES, map};
 use rustix::event::{Timespec, epoll};
 
@@ -180,13 +180,11 @@ impl KernelCapture {
                 }
             }
         }
-        let seeing = [Hook::Egress, Hook::Ingress, Hook::Filter];
         let blind = states.iter().find_map(|state| {
             let program = PROGRAMS.iter().find(|program| program.name == state.program)?;
             let reason = state.outcome.as_ref().err()?;
-            seeing
-                .contains(&program.hook)
-                .then(|| OpenError::Program { program: state.program, reason: reason.clone() })
+            let is_needed = program.gives == Gives::Packets;
+            is_needed.then(|| OpenError::Program { program: state.program, reason: reason.clone() })
         });
         if let Some(error) = blind {
             return Err(error);
