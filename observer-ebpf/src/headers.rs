@@ -4,6 +4,7 @@
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::programs::SkBuffContext;
 use core::mem::MaybeUninit;
+use observer_ebpf::flow::forget;
 use observer_ebpf::loss::Loss;
 use observer_ebpf::record::TAP_WIRE;
 
@@ -36,6 +37,18 @@ pub(crate) struct Headers {
     /// Where the payload begins, from the start of the packet.
     pub(crate) payload_at: u32,
     pub(crate) payload_len: u32,
+}
+
+impl Headers {
+    /// Makes the verifier forget by which way these values came: see [`forget`].
+    #[inline(always)]
+    pub(crate) fn forget(&mut self, zero: u32) {
+        self.payload_at = forget(self.payload_at, zero);
+        self.payload_len = forget(self.payload_len, zero);
+        self.flags = forget(u32::from(self.flags), zero) as u8;
+        self.source[0] ^= u64::from(zero);
+        self.destination[0] ^= u64::from(zero);
+    }
 }
 
 /// Reads the headers of a TCP packet; `None` for everything else.

@@ -10,6 +10,8 @@ mod flows;
 #[cfg(target_arch = "bpf")]
 mod headers;
 #[cfg(target_arch = "bpf")]
+mod long;
+#[cfg(target_arch = "bpf")]
 mod packet;
 #[cfg(target_arch = "bpf")]
 mod piece;
@@ -17,6 +19,8 @@ mod piece;
 mod ring;
 #[cfg(target_arch = "bpf")]
 mod socket;
+#[cfg(target_arch = "bpf")]
+mod tell;
 
 #[cfg(target_arch = "bpf")]
 mod entry {
@@ -24,7 +28,7 @@ mod entry {
     use aya_ebpf::programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext};
     use observer_ebpf::record::{Kind, TAP_EGRESS, TAP_INGRESS, TAP_WIRE};
 
-    use crate::{packet, socket};
+    use crate::{long, packet, socket};
 
     #[cgroup_skb(egress)]
     #[inline(always)]
@@ -40,11 +44,40 @@ mod entry {
         1
     }
 
-    /// Returns 0: the packet socket itself wants no packet.
+    /// Returns 0: the packet socket itself wants no packet. The filter of a socket counts as its memory, which is 20 KiB
+    /// before 6.8 (`net.core.optmem_max`); so this is only the way to the program that looks.
     #[socket_filter]
     #[inline(always)]
     pub fn wire(ctx: SkBuffContext) -> i64 {
+        long::go_to_wire(&ctx);
+        0
+    }
+
+    #[socket_filter]
+    #[inline(always)]
+    pub fn wire_packet(ctx: SkBuffContext) -> i64 {
         packet::observe::<TAP_WIRE>(&ctx);
+        0
+    }
+
+    #[cgroup_skb(egress)]
+    #[inline(always)]
+    pub fn egress_long(ctx: SkBuffContext) -> i32 {
+        long::observe::<TAP_EGRESS>(&ctx);
+        1
+    }
+
+    #[cgroup_skb(ingress)]
+    #[inline(always)]
+    pub fn ingress_long(ctx: SkBuffContext) -> i32 {
+        long::observe::<TAP_INGRESS>(&ctx);
+        1
+    }
+
+    #[socket_filter]
+    #[inline(always)]
+    pub fn wire_long(ctx: SkBuffContext) -> i64 {
+        long::observe::<TAP_WIRE>(&ctx);
         0
     }
 

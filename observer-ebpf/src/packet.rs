@@ -2,26 +2,24 @@
 //! else what a decoder must know of the rest. The same body for both directions at a socket and for an interface.
 
 use aya_ebpf::Global;
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::SkBuffContext;
 use observer_ebpf::HEAD_BYTES_MAX;
 use observer_ebpf::flow::{ENDED, FRESH, FlowSlot, OPAQUE, OPEN, fingerprint, forget};
 use observer_ebpf::opening::{Opening, opening};
-use observer_ebpf::record::{FLAG_CLOSES, FLAG_LOOPED, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_WIRE};
+use observer_ebpf::record::{Kind, TAP_INGRESS, TAP_WIRE};
 
 use crate::flows::{claim, holds, slot};
-use crate::headers::{self, FIN, Headers, LOOPBACK, RST, SYN};
-use crate::piece::{HEAD_TAIL, Stretch, bare, copy, copy_blindly, first_bytes, min};
+use crate::headers::{self, FIN, Headers, RST, SYN};
+use crate::long;
+use crate::piece::{bare, first_bytes, min};
+use crate::tell::{self, SHORT_BYTES, tell_end, template};
 
 #[map]
 static PORTS: Array<[u64; 1024]> = Array::with_max_entries(1, 0);
 #[unsafe(no_mangle)]
 static PORTS_LIMITED: Global<u8> = Global::new(0);
-
-/// Records of 4 KiB that a packet may fill after its first: a head of the longest length.
-const PIECES_MAX: u32 = HEAD_BYTES_MAX / 4096;
 
 /// Looks at a packet at one tap.
 #[inline(always)]
@@ -38,13 +36,14 @@ pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
     let hash = unsafe { (*ctx.skb.skb).hash };
     let flow = fingerprint(packet.source, packet.destination, packet.ports, hash, TAP);
     let Some(slot) = slot(flow) else { return };
+    packet.forget(slot.zero);
     if TAP == TAP_INGRESS && slot.quiet == flow {
         if packet.flags & SYN == 0 {
             return;
         }
         slot.quiet = 0;
     }
-    let mut known = holds(slot, flow);
+    let mut known = forget(u32::from(holds(slot, flow)), slot.zero) != 0;
     if packet.flags & SYN != 0 && known {
         slot.key = 0;
         slot.state = FRESH;
@@ -68,13 +67,13 @@ pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
         Part::Repeat => (0, 0),
         Part::Unclaimed => return,
     };
-    packet.payload_at = forget(packet.payload_at, slot.zero);
-    packet.payload_len = forget(packet.payload_len, slot.zero);
-    packet.flags = forget(u32::from(packet.flags), slot.zero) as u8;
-    packet.source[0] ^= u64::from(slot.zero);
-    packet.destination[0] ^= u64::from(slot.zero);
+    packet.forget(slot.zero);
+    if packet.payload_len > SHORT_BYTES {
+        long::go_to::<TAP>(ctx);
+        // Not reached, unless that program does not run in this kernel: then the first bytes must do.
+    }
     let is_newest = forget(is_newest, slot.zero) != 0;
-    tell::<TAP>(ctx, &mut packet, slot, flow, forget(tail, slot.zero), is_newest);
+    tell::short::<TAP>(ctx, &mut packet, slot, flow, forget(tail, slot.zero), is_newest);
 }
 
 /// What a payload is to the heads of its flow.
@@ -155,144 +154,9 @@ fn begins<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowS
     Part::Unclaimed
 }
 
-/// Copies a payload from its first byte to the end of its head, and remembers where the flow stands then.
-#[inline(always)]
-fn tell<const TAP: u8>(
-    ctx: &SkBuffContext,
-    packet: &mut Headers,
-    slot: &mut FlowSlot,
-    flow: u64,
-    tail: u32,
-    is_newest: bool,
-) {
-    let mut record = template::<TAP>(ctx, packet, slot, flow, Kind::Packet);
-    let mut stretch = Stretch { at: packet.payload_at, len: packet.payload_len, tail };
-    let is_response = slot.opening as u32 == u32::from_le_bytes(*b"HTTP");
-    let first = if stretch.len <= 128 {
-        copy::<16>(ctx, &record, stretch, slot.zero)
-    } else if stretch.len <= 512 || (is_response && stretch.len > 1024) {
-        copy::<64>(ctx, &record, stretch, slot.zero)
-    } else if stretch.len <= 1024 {
-        copy::<128>(ctx, &record, stretch, slot.zero)
-    } else {
-        copy::<512>(ctx, &record, stretch, slot.zero)
-    };
-    let Some(first) = first else {
-        slot.state = FRESH;
-        return;
-    };
-    // From here on the verifier must not know by which of the four ways it came.
-    packet.payload_len = forget(packet.payload_len, slot.zero);
-    let end = forget(first.end, slot.zero);
-    let mut done = first.len;
-    let mut tail = first.tail;
-    if first.more {
-        // A loop over the words of every piece would be more than verifiers follow (8,192 pending branches).
-        let mut pieces = 0;
-        while pieces < PIECES_MAX && done < packet.payload_len {
-            record.seq = packet.seq.wrapping_add(done);
-            stretch = Stretch { at: packet.payload_at + done, len: packet.payload_len - done, tail: 0 };
-            let Some(len) = copy_blindly(ctx, &record, stretch, slot.zero) else {
-                slot.state = FRESH;
-                return;
-            };
-            done = forget(done + len, slot.zero);
-            pieces += 1;
-        }
-        tail = last_three(ctx, packet);
-    }
-    let whole = done >= packet.payload_len;
-    if is_newest {
-        slot.next_seq = packet.seq.wrapping_add(packet.payload_len);
-        slot.tail = tail;
-        if whole && tail == HEAD_TAIL {
-            slot.state = ENDED;
-            slot.end_seq = slot.next_seq;
-        } else if end != 0 && first.pipelined {
-            slot.start_seq = packet.seq.wrapping_add(end);
-            slot.opening_len = 0;
-        } else if end != 0 {
-            slot.state = ENDED;
-            slot.end_seq = packet.seq.wrapping_add(end);
-        }
-    }
-    if !whole {
-        tell_end::<TAP>(ctx, packet, slot, flow);
-    }
-}
-
-/// The last three bytes of a payload that has at least three.
-#[inline(always)]
-fn last_three(ctx: &SkBuffContext, packet: &Headers) -> u32 {
-    let at = packet.payload_at + packet.payload_len - 3;
-    first_bytes(ctx, at, 3).map_or(0, |[last, _]| (last as u32).swap_bytes() >> 8)
-}
-
-/// A payload that is left out may hold the end of a chunked body (RFC 9112 section 7.1): its last five bytes are told where
-/// they end in an empty line. Returns whether they were.
-#[inline(always)]
-fn tell_end<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowSlot, flow: u64) -> bool {
-    let len = min(packet.payload_len, 5);
-    let skipped = packet.payload_len - len;
-    let Some([last, _]) = first_bytes(ctx, packet.payload_at + skipped, len) else { return false };
-    let ends =
-        if len == 5 { (last >> 8) as u32 == u32::from_le_bytes(*b"\r\n\r\n") } else { last >> (8 * len - 8) == 10 };
-    if ends {
-        let mut record = template::<TAP>(ctx, packet, slot, flow, Kind::Packet);
-        record.seq = packet.seq.wrapping_add(skipped);
-        record.wire_len = len;
-        bare(ctx, &record, Some(Stretch { at: packet.payload_at + skipped, len, tail: 0 }));
-    }
-    ends
-}
-
-/// A record of this packet, without payload.
-#[inline(always)]
-fn template<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &FlowSlot, flow: u64, kind: Kind) -> Record {
-    // SAFETY: a field of the context.
-    let looped = TAP != TAP_WIRE && unsafe { (*ctx.skb.skb).ifindex } == LOOPBACK;
-    let closes = packet.flags & (FIN | RST) != 0;
-    let flags = TAP | if looped { FLAG_LOOPED } else { 0 } | if closes { FLAG_CLOSES } else { 0 };
-    Record {
-        at_ns: now::<TAP>(ctx),
-        socket: slot.socket,
-        cgroup: slot.cgroup,
-        token: if TAP == TAP_INGRESS && looped { flow } else { u64::from(slot.zero) },
-        source: words(packet.source),
-        destination: words(packet.destination),
-        source_port: u16::from_be(packet.ports as u16),
-        destination_port: u16::from_be((packet.ports >> 16) as u16),
-        seq: packet.seq,
-        wire_len: packet.payload_len,
-        captured: 0,
-        kind: kind as u8,
-        flags: forget(u32::from(flags), slot.zero) as u8,
-    }
-}
-
-/// Nanoseconds of CLOCK_MONOTONIC. A packet that leaves was stamped by TCP with that clock (`tcp_wstamp_ns`), which is cheaper
-/// to read than the clock; other clocks count from 1970 and are far larger.
-#[inline(always)]
-fn now<const TAP: u8>(ctx: &SkBuffContext) -> u64 {
-    if TAP == TAP_EGRESS {
-        // SAFETY: a field of the context.
-        let stamp = unsafe { (*ctx.skb.skb).tstamp };
-        if stamp != 0 && stamp < 1 << 60 {
-            return stamp;
-        }
-    }
-    // SAFETY: a helper that all these programs may call.
-    unsafe { bpf_ktime_get_ns() }
-}
-
 #[inline(always)]
 fn is_wanted(ports: u32) -> bool {
     let Some(wanted) = PORTS.get(0) else { return true };
     let has = |port: u16| wanted[usize::from(port >> 6) & 1023] >> (port & 63) & 1 != 0;
     has(u16::from_be(ports as u16)) || has(u16::from_be((ports >> 16) as u16))
-}
-
-#[inline(always)]
-fn words(words: [u64; 2]) -> [u8; 16] {
-    (u128::from(words[0]) | u128::from(words[1]) << 64).to_ne_bytes()
 }

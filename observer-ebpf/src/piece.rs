@@ -18,7 +18,7 @@ use crate::ring::{RECORDS, lose, submit_flags};
 /// The last three bytes of a finished head, the newest in the lowest byte.
 pub(crate) const HEAD_TAIL: u32 = 0x000a_0d0a;
 /// Bytes of a record that [`copy_blindly`] sends.
-const BLIND_BYTES: u32 = 4096;
+pub(crate) const BLIND_BYTES: u32 = 4096;
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 

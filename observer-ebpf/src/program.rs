@@ -15,6 +15,13 @@ pub enum Hook {
     SocketOperations,
     /// A socket filter on a packet socket.
     Filter,
+    /// The only entry of this program array: another program leaves for it.
+    Entry {
+        /// The array's name in the object.
+        array: &'static str,
+        /// The hook of the program that leaves for it.
+        of: &'static Hook,
+    },
 }
 
 /// A program of the object.
@@ -24,17 +31,52 @@ pub struct Program {
     pub name: &'static str,
     /// What it is attached to.
     pub hook: Hook,
+    /// What is missing without it.
+    pub gives: Gives,
+}
+
+/// What a program gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gives {
+    /// Packets: without it there is nothing to observe.
+    Packets,
+    /// Heads of more than 512 bytes, to their end.
+    LongHeads,
+    /// Whose a socket is, as soon as it is made.
+    Owners,
+}
+
+impl Program {
+    /// The hook where it runs, itself or after the program that leaves for it.
+    pub const fn base(&self) -> Hook {
+        match self.hook {
+            Hook::Entry { of, .. } => *of,
+            hook => hook,
+        }
+    }
 }
 
 /// Every program of the object. Socket hooks come first, so that no packet is seen of a socket that they missed.
-pub const PROGRAMS: [Program; 9] = [
-    Program { name: "connect4", hook: Hook::SocketAddress },
-    Program { name: "connect6", hook: Hook::SocketAddress },
-    Program { name: "post_bind4", hook: Hook::Socket },
-    Program { name: "post_bind6", hook: Hook::Socket },
-    Program { name: "sock_release", hook: Hook::Socket },
-    Program { name: "sock_ops", hook: Hook::SocketOperations },
-    Program { name: "ingress", hook: Hook::Ingress },
-    Program { name: "egress", hook: Hook::Egress },
-    Program { name: "wire", hook: Hook::Filter },
+pub const PROGRAMS: [Program; 13] = [
+    Program { name: "connect4", hook: Hook::SocketAddress, gives: Gives::Owners },
+    Program { name: "connect6", hook: Hook::SocketAddress, gives: Gives::Owners },
+    Program { name: "post_bind4", hook: Hook::Socket, gives: Gives::Owners },
+    Program { name: "post_bind6", hook: Hook::Socket, gives: Gives::Owners },
+    Program { name: "sock_release", hook: Hook::Socket, gives: Gives::Owners },
+    Program { name: "sock_ops", hook: Hook::SocketOperations, gives: Gives::Owners },
+    Program {
+        name: "ingress_long",
+        hook: Hook::Entry { array: "LONG_INGRESS", of: &Hook::Ingress },
+        gives: Gives::LongHeads,
+    },
+    Program {
+        name: "egress_long",
+        hook: Hook::Entry { array: "LONG_EGRESS", of: &Hook::Egress },
+        gives: Gives::LongHeads,
+    },
+    Program { name: "wire_packet", hook: Hook::Entry { array: "WIRE", of: &Hook::Filter }, gives: Gives::Packets },
+    Program { name: "wire_long", hook: Hook::Entry { array: "LONG_WIRE", of: &Hook::Filter }, gives: Gives::LongHeads },
+    Program { name: "ingress", hook: Hook::Ingress, gives: Gives::Packets },
+    Program { name: "egress", hook: Hook::Egress, gives: Gives::Packets },
+    Program { name: "wire", hook: Hook::Filter, gives: Gives::Packets },
 ];

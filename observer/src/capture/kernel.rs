@@ -7,14 +7,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, ProgramArray};
 use aya::programs::{
-    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, ProgramError, SockOps, SocketFilter,
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, ProgramError, ProgramFd, SockOps,
+    SocketFilter,
 };
 use aya::{Ebpf, EbpfError};
 use aya_log::EbpfLogger;
 use observer_ebpf::loss::Loss;
-use observer_ebpf::program::{Hook, PROGRAMS, Program};
+use observer_ebpf::program::{Gives, Hook, PROGRAMS, Program};
 use observer_ebpf::{RING_BYTES, map};
 use rustix::event::{Timespec, epoll};
 
@@ -163,24 +164,26 @@ impl KernelCapture {
         match options.source {
             KernelSource::Cgroup => {
                 let directory = open_cgroup(options)?;
-                for program in PROGRAMS.iter().filter(|program| program.hook != Hook::Filter) {
+                for program in PROGRAMS.iter().filter(|program| program.base() != Hook::Filter) {
                     states.push(state(program, attach(&mut ebpf, program, &directory)));
                 }
             }
             KernelSource::SocketFilter => {
-                for program in PROGRAMS.iter().filter(|program| program.hook == Hook::Filter) {
-                    let outcome = attach_filter(&mut ebpf, program, options.interface.as_deref());
-                    states.push(state(program, outcome.map(|socket| packet_filter = Some(socket))));
+                for program in PROGRAMS.iter().filter(|program| program.base() == Hook::Filter) {
+                    let outcome = match program.hook {
+                        Hook::Entry { array, .. } => enter(&mut ebpf, program, array),
+                        _ => attach_filter(&mut ebpf, program, options.interface.as_deref())
+                            .map(|socket| packet_filter = Some(socket)),
+                    };
+                    states.push(state(program, outcome));
                 }
             }
         }
-        let seeing = [Hook::Egress, Hook::Ingress, Hook::Filter];
         let blind = states.iter().find_map(|state| {
             let program = PROGRAMS.iter().find(|program| program.name == state.program)?;
             let reason = state.outcome.as_ref().err()?;
-            seeing
-                .contains(&program.hook)
-                .then(|| OpenError::Program { program: state.program, reason: reason.clone() })
+            let is_needed = program.gives == Gives::Packets;
+            is_needed.then(|| OpenError::Program { program: state.program, reason: reason.clone() })
         });
         if let Some(error) = blind {
             return Err(error);
@@ -295,8 +298,29 @@ fn attach(ebpf: &mut Ebpf, program: &Program, directory: &File) -> Result<(), St
             operations.attach(directory, mode).map(|_| ())
         }),
         Hook::Filter => return Err("it is attached to a packet socket".into()),
+        Hook::Entry { array, .. } => return enter(ebpf, program, array),
     };
     attached.map_err(|error| reason(&error))
+}
+
+/// Loads a program and enters it where another leaves for it.
+fn enter(ebpf: &mut Ebpf, program: &Program, array: &str) -> Result<(), String> {
+    let loaded = ebpf.program_mut(program.name).ok_or("it is not in the object")?;
+    let entered: Result<ProgramFd, ProgramError> = match program.base() {
+        Hook::Filter => loaded.try_into().and_then(|filter: &mut SocketFilter| {
+            filter.load()?;
+            filter.fd()?.try_clone().map_err(ProgramError::from)
+        }),
+        _ => loaded.try_into().and_then(|skb: &mut CgroupSkb| {
+            skb.load()?;
+            skb.fd()?.try_clone().map_err(ProgramError::from)
+        }),
+    };
+    let descriptor = entered.map_err(|error| reason(&error))?;
+    // Borrowed: the kernel empties an array of programs once no process holds it any more.
+    let map = ebpf.map_mut(array).ok_or("its array is not in the object")?;
+    let mut array = ProgramArray::try_from(map).map_err(|error| error.to_string())?;
+    array.set(0, &descriptor, 0).map_err(|error| error.to_string())
 }
 
 fn attach_filter(ebpf: &mut Ebpf, program: &Program, interface: Option<&str>) -> Result<OwnedFd, String> {

@@ -80,14 +80,14 @@ fn every_cgroup_program_lets_everything_pass() {
     for program in PROGRAMS {
         let (_, bytes) = functions.iter().find(|(name, _)| name == program.name).expect(program.name);
         // A cgroup program allows with 1; the filter of the packet socket, which wants no packet, refuses with 0.
-        returns_always(&instructions(bytes), i32::from(program.hook != Hook::Filter));
+        returns_always(&instructions(bytes), i32::from(program.base() != Hook::Filter));
     }
 }
 
 #[test]
 fn programs_that_see_packets_call_no_function() {
     for program in PROGRAMS {
-        if matches!(program.hook, Hook::Egress | Hook::Ingress | Hook::Filter) {
+        if matches!(program.base(), Hook::Egress | Hook::Ingress | Hook::Filter) {
             let functions = functions();
             let (_, bytes) = functions.iter().find(|(name, _)| name == program.name).unwrap();
             // BPF_PSEUDO_CALL is 1 in the source register; verifiers before 6.2 cannot follow long programs with functions.
