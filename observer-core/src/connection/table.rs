@@ -43,21 +43,39 @@ struct Side {
     sends: bool,
     /// Whether the socket is gone.
     gone: bool,
-    /// Whether it closed its direction.
-    closed: bool,
+    /// The sequence number where it closed its direction.
+    end: Option<u32>,
     /// The sequence number of the last packet that the end sent.
     seq: Option<u32>,
 }
 
 impl Side {
     fn new(address: Address) -> Self {
-        Self { address, socket: UNKNOWN, sends: false, gone: false, closed: false, seq: None }
+        Self { address, socket: UNKNOWN, sends: false, gone: false, end: None, seq: None }
     }
 
     /// How far `seq` lies from the end's last packet; `None` where none was seen.
     fn distance(&self, seq: u32) -> Option<u32> {
         self.seq.map(|last| seq.wrapping_sub(last).min(last.wrapping_sub(seq)))
     }
+
+    /// Whether `seq` lies past the end of its direction, where nothing can follow but another connection with the same ports.
+    /// Its FIN takes a number, behind which it may still send a RST (RFC 9293 section 3.4).
+    fn is_past_end(&self, seq: u32) -> bool {
+        self.end.is_some_and(|end| is_later(seq, end.wrapping_add(1)))
+    }
+
+    /// It closes its direction at `end`.
+    fn close(&mut self, end: u32) {
+        if self.end.is_none_or(|known| is_later(end, known)) {
+            self.end = Some(end);
+        }
+    }
+}
+
+/// Whether a sequence number lies behind another, as far as numbers that wrap can tell.
+fn is_later(seq: u32, than: u32) -> bool {
+    (1..1 << 31).contains(&seq.wrapping_sub(than))
 }
 
 /// One connection, with what the caller keeps of it.
@@ -92,6 +110,16 @@ impl<State> Connection<State> {
     /// When the last packet was seen.
     pub fn last_at(&self) -> Timestamp {
         self.last_at
+    }
+
+    /// Whether one of the ends closed its direction.
+    fn is_closing(&self) -> bool {
+        self.first.end.is_some() || self.second.end.is_some()
+    }
+
+    /// Whether it is over: its sockets are gone, or both ends closed their direction.
+    fn is_over(&self) -> bool {
+        self.released || (self.first.end.is_some() && self.second.end.is_some())
     }
 
     fn side(&self, end: End) -> &Side {
@@ -214,7 +242,9 @@ impl<State> Connections<State> {
         connection.last_at = connection.last_at.max(packet.at);
         let side = connection.side_mut(from);
         side.seq = Some(packet.seq);
-        side.closed |= packet.closes;
+        if packet.closes {
+            side.close(packet.seq.wrapping_add(packet.wire_len));
+        }
         side.sends |= egress && !wire && socket != UNKNOWN;
         let paired = !egress && looped && side.sends;
         Some(Sight { connection, from, new, paired })
@@ -358,7 +388,7 @@ impl<State> Connections<State> {
 
     fn evict(&mut self, key: u32) -> Option<Connection<State>> {
         let connection = self.remove(key)?;
-        if !connection.released {
+        if !connection.is_over() {
             self.evicted = self.evicted.saturating_add(1);
         }
         Some(connection)
@@ -419,11 +449,16 @@ fn nearness<State>(connection: &Connection<State>, from: End, packet: &Packet<'_
     }
     let distance = connection.side(from).distance(packet.seq);
     if by_flow_alone {
-        // The ports may have been used again without a sight of the new connection's SYN.
-        let near = if connection.first.closed || connection.second.closed { SEQ_NEAR } else { SEQ_SAME };
+        // The ports may have been used again without a sight of the new connection's SYN. Its numbers are not unrelated: the
+        // first one goes up with the clock (RFC 6528 section 3), or lies 65,537 past the last one that the old connection
+        // used (tcp_timewait_state_process, tcp_twsk_unique).
+        if connection.side(from).is_past_end(packet.seq) {
+            return None;
+        }
+        let near = if connection.is_closing() { SEQ_NEAR } else { SEQ_SAME };
         return match distance {
             Some(distance) => (distance < near).then_some(distance),
-            None => (!connection.side(from).closed).then_some(0),
+            None => connection.side(from).end.is_none().then_some(0),
         };
     }
     Some(distance.unwrap_or(SEQ_NEAR - 1)).filter(|&distance| distance < SEQ_NEAR)

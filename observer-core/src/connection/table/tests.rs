@@ -289,6 +289,62 @@ fn on_the_wire_a_closed_connection_ends_where_the_sequence_numbers_leap() {
 }
 
 #[test]
+fn on_the_wire_what_follows_the_end_of_a_direction_is_another_connection() {
+    // The numbers of Linux where ports are used again within a second: the client's by the clock, the server's 65,537 past
+    // its last one in TIME_WAIT. A FIN and a RST behind it belong to the connection that they close.
+    check(
+        9,
+        "0 wire a>b 100
+         0 wire b>a 900
+         0 wire b>a 901 closes
+         0 wire a>b 101 closes
+         0 wire a>b 101 closes
+         0 wire a>b 102 closes
+         1 wire a>b 9000000
+         1 wire b>a 66440
+         1 wire b>a 66441 closes
+         1 wire a>b 9000001 closes
+         1 wire b>a 901
+         2 wire a>b 18000000",
+        &expect![[r#"
+            0 wire a>b 100                   → 0 from First new
+            0 wire b>a 900                   → 0 from Second
+            0 wire b>a 901 closes            → 0 from Second
+            0 wire a>b 101 closes            → 0 from First
+            0 wire a>b 101 closes            → 0 from First
+            0 wire a>b 102 closes            → 0 from First
+            1 wire a>b 9000000               → 1 from First new
+            1 wire b>a 66440                 → 1 from Second
+            1 wire b>a 66441 closes          → 1 from Second
+            1 wire a>b 9000001 closes        → 1 from First
+            1 wire b>a 901                   → 0 from Second
+            2 wire a>b 18000000              → 2 from First new
+            ConnectionCounters { tracked: 3, evicted: 0 }
+        "#]],
+    );
+}
+
+#[test]
+fn a_connection_that_both_ends_closed_may_go_without_a_count() {
+    check(
+        1,
+        "0 wire a>x 100 closes
+         0 wire x>a 900 closes
+         1 wire b>x 100 closes
+         2 wire c>x 100",
+        &expect![[r#"
+            0 wire a>x 100 closes            → 0 from First new
+            0 wire x>a 900 closes            → 0 from Second
+            1 wire b>x 100 closes            → 1 from First new
+                gone: [0]
+            2 wire c>x 100                   → 2 from First new
+                gone: [1]
+            ConnectionCounters { tracked: 1, evicted: 1 }
+        "#]],
+    );
+}
+
+#[test]
 fn the_least_recently_used_connection_goes_first() {
     check(
         2,
