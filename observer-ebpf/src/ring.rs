@@ -37,11 +37,7 @@ const WAKE_SPAN: u64 = 64 * 1024;
 #[inline(always)]
 pub(crate) fn submit_flags() -> u64 {
     let above = RECORDS.query(BPF_RB_AVAIL_DATA as u64).wrapping_sub(u64::from(WAKE_BYTES.load()));
-    if above.wrapping_sub(1) < WAKE_SPAN {
-        BPF_RB_FORCE_WAKEUP as u64
-    } else {
-        BPF_RB_NO_WAKEUP as u64
-    }
+    if above.wrapping_sub(1) < WAKE_SPAN { BPF_RB_FORCE_WAKEUP as u64 } else { BPF_RB_NO_WAKEUP as u64 }
 }
 
 /// Whether the ring is so full that socket events must leave what is left to packets.
