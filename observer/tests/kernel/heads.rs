@@ -1,5 +1,6 @@
 //! Heads of requests and responses, however they are cut, and bodies that are left out.
 
+use observer_ebpf::opening::{Opening, opening};
 use std::io::Write;
 
 use crate::ends::{Ends, LOOPBACK, REQUEST, RESPONSE};
@@ -143,7 +144,12 @@ fn a_body_of_a_mebibyte_that_contains_requests_is_left_out() {
         // A segment that happens to begin like a head is taken for one, and up to 64 KiB behind it for its continuation: the
         // decoder knows better by the length of the body. The packet that passes the bound is copied whole.
         let flow = seen.flow(client, server, side);
-        let begins = |bytes: &[u8]| bytes.starts_with(b"GET /not-a-request") || bytes.starts_with(b"HTTP/1.1\r\nHost");
+        let begins = |bytes: &[u8]| {
+            let mut first = [[0; 8]; 2];
+            first.as_flattened_mut().iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+            let [low, high] = first.map(u64::from_le_bytes);
+            opening(low, high, u32::try_from(bytes.len()).unwrap()) == Opening::Head
+        };
         let taken_for_heads = flow.iter().filter(|piece| begins(&piece.bytes)).count();
         let most = (1 + 2 * taken_for_heads) * 64 * 1024;
         assert!(captured < most, "{captured} bytes at {side:?}, {taken_for_heads} segments begin like a head");
