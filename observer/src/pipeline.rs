@@ -189,14 +189,14 @@ impl Pipeline {
 
     fn opaque(&mut self, at: Timestamp, flow: &Flow, tap: Tap, cgroup: u64, kind: Opaque) {
         self.saw(at);
-        let (socket, egress) = match tap {
-            Tap::Egress { socket, .. } => (Some(socket), true),
-            Tap::Ingress { socket, .. } => (Some(socket), false),
-            Tap::Wire => (None, true),
+        let (socket, local) = match tap {
+            Tap::Egress { socket, .. } => (Some(socket), Some(End::First)),
+            Tap::Ingress { socket, .. } => (Some(socket), Some(End::Second)),
+            Tap::Wire => (None, None),
         };
-        let source = EndAt { address: flow.source, socket: socket.filter(|_| egress), cgroup };
-        let destination = EndAt { address: flow.destination, socket: socket.filter(|_| !egress), cgroup };
-        self.stages.opaque(at, kind, &[source, destination], egress, &mut self.parties);
+        let at_end = |address, end| EndAt { address, socket: socket.filter(|_| local == Some(end)), cgroup };
+        let ends = [at_end(flow.source, End::First), at_end(flow.destination, End::Second)];
+        self.stages.opaque(at, kind, &ends, local, &mut self.parties);
     }
 
     fn saw(&mut self, at: Timestamp) {

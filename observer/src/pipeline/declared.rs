@@ -12,6 +12,9 @@ use crate::attribute::program;
 use crate::config::Config;
 use crate::output::snapshot::DeclaredRatio;
 
+/// Processes whose environment is kept, those that ended included; of ended ones past it the rules are forgotten.
+const PROCESSES_MAX: usize = 4096;
+
 /// What is declared, from everywhere.
 #[derive(Debug)]
 pub(super) struct Declared {
@@ -75,8 +78,11 @@ impl Declared {
             }
         }
         // A process that ended declared what it did while it ran.
-        for (key, declarations) in std::mem::take(&mut self.processes) {
-            processes.entry(key).or_insert(declarations);
+        for (key, declarations) in &self.processes {
+            if processes.len() >= PROCESSES_MAX {
+                break;
+            }
+            processes.entry(*key).or_insert_with(|| declarations.clone());
         }
         if processes != self.processes {
             self.processes = processes;

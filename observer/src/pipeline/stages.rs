@@ -45,6 +45,9 @@ pub(super) struct Stages {
     ignore: Vec<Pattern>,
     propagation: Propagation,
     workloads: BTreeSet<WorkloadId>,
+    /// Workloads reached by connections that are not decoded. Such a connection is told once, and how long it lives is not
+    /// known: they stay hidden.
+    hidden: BTreeSet<(WorkloadId, Hidden)>,
     breaks: u64,
     ticked: Timestamp,
 }
@@ -80,6 +83,7 @@ impl Stages {
             ignore: config.ignore.clone(),
             propagation: Propagation::new(limits, config.false_alarm_rate),
             workloads: BTreeSet::new(),
+            hidden: BTreeSet::new(),
             breaks: 0,
             ticked: Timestamp::default(),
         }
@@ -248,21 +252,21 @@ impl Stages {
         }
     }
 
-    /// A connection that is not decoded: what reaches its serving end is hidden. `near` is the local end of the tap.
+    /// A connection that is not decoded: what reaches its serving end is hidden. `local` is the end that the tap stands at;
+    /// on an interface either may be of this host.
     pub(super) fn opaque(
         &mut self,
         at: Timestamp,
         kind: Opaque,
         ends: &[EndAt; 2],
-        egress: bool,
+        local: Option<End>,
         parties: &mut Parties,
     ) {
         // Who serves is not known; the end with the lower port is taken for it (RFC 6335 section 6: clients use dynamic
         // ports, which lie above those of services).
         let [source, destination] = ends;
         let server = if source.address.port < destination.address.port { End::First } else { End::Second };
-        let local = if egress { End::First } else { End::Second };
-        if server != local {
+        if local.is_some_and(|local| local != server) {
             return;
         }
         let party = parties.party(&mut Known::default(), (server, true), ends, None, &mut self.names);
@@ -272,6 +276,9 @@ impl Stages {
                 Opaque::Tls => Hidden::Tls,
                 Opaque::Http2 => Hidden::Http2,
             };
+            if self.hidden.len() < WORKLOADS_MAX {
+                self.hidden.insert((owner.workload, hidden));
+            }
             self.hide(owner.workload, hidden, at);
         }
     }
@@ -291,6 +298,9 @@ impl Stages {
         if now.since(self.ticked) >= EXPIRY_INTERVAL {
             self.ticked = now;
             self.propagation.tick(now);
+            for &(workload, reason) in &self.hidden {
+                self.propagation.hide(workload, reason, now);
+            }
         }
         self.correct();
     }
