@@ -11,8 +11,8 @@ use crate::time::Timestamp;
 use super::http1::start_line::Role;
 
 /// Bytes of one end that no recogniser may need more of: the preface of HTTP/2 is 24 bytes long (RFC 9113 section 3.4), the
-/// longest method with a target's scheme 22.
-const OPENING_BYTES_MAX: usize = 32;
+/// longest method with a target's scheme 22; settings of a server that does not wait for the preface some tens.
+const OPENING_BYTES_MAX: usize = 128;
 
 /// Short pieces that wait to be recognised; at most [`OPENING_BYTES_MAX`] bytes an end.
 #[derive(Debug, Default)]

@@ -11,11 +11,7 @@ use crate::tap::{cut, tell, thin};
 
 /// Checks what is told of a recording: the same of every byte, of single bytes, and of what the kernel shows.
 fn check(recording: &str, expected: &Expect) {
-    let runs: Vec<(End, Vec<u8>)> = recording
-        .lines()
-        .filter(|line| !line.ends_with(" ."))
-        .map(|line| (if line.starts_with('>') { End::First } else { End::Second }, unescape(&line[2..])))
-        .collect();
+    let runs = runs(recording);
     let whole = cut(&runs, |_| usize::MAX);
     let (lines, anomalies) = tell(Fidelity::Whole, &whole);
     expected.assert_eq(&(lines.join("\n") + "\n"));
@@ -24,6 +20,12 @@ fn check(recording: &str, expected: &Expect) {
     assert_eq!(tell(Fidelity::Whole, &single_bytes).0, lines);
     assert_eq!(tell(Fidelity::Heads, &thin(&whole, 512)).0, lines);
     assert_eq!(tell(Fidelity::Heads, &thin(&single_bytes, 512)).0, lines);
+}
+
+/// The runs of bytes of a recording.
+pub(crate) fn runs(recording: &str) -> Vec<(End, Vec<u8>)> {
+    let lines = recording.lines().filter(|line| !line.ends_with(" ."));
+    lines.map(|line| (if line.starts_with('>') { End::First } else { End::Second }, unescape(&line[2..]))).collect()
 }
 
 fn unescape(text: &str) -> Vec<u8> {

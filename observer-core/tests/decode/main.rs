@@ -3,6 +3,7 @@
 
 mod golden;
 mod holes;
+mod http2;
 mod properties;
 mod rules;
 mod script;

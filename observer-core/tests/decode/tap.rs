@@ -125,7 +125,11 @@ fn line(message: &Message<'_>, interest: &Interest) -> String {
         MessageBody::Request(head) => (format!("{} {}", head.method, head.path), head.headers, head.complete),
         MessageBody::Response(head) => {
             let upgraded = if head.upgraded { " upgraded" } else { "" };
-            (format!("{}{upgraded}", head.status), head.headers, head.complete)
+            (
+                format!("{}{upgraded}", head.status.map_or("?".into(), |status| status.to_string())),
+                head.headers,
+                head.complete,
+            )
         }
         MessageBody::Unobserved { count } => (format!("unobserved {count}"), &[][..], true),
     };

@@ -149,8 +149,13 @@ impl Stages {
                 link.client = Some(message.from.other());
                 let server = parties.party(known, (message.from, true), ends, None, &mut self.names);
                 let Some(owner) = server.observed() else { return };
-                let answer =
-                    Answer { at, workload: owner.workload, connection, number: message.exchange, status: head.status };
+                let answer = Answer {
+                    at,
+                    workload: owner.workload,
+                    connection,
+                    number: message.exchange,
+                    status: head.status.unwrap_or_default(),
+                };
                 let error = self.propagation.response_out(&answer);
                 let Some(error) = error.filter(|_| message.exchange.is_none() || message.exchange != link.uncounted)
                 else {

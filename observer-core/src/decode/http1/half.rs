@@ -1,17 +1,10 @@
 //! One direction of a connection: where it stands and what is expected there.
 
-use super::ahead::{Ahead, Held};
 use super::chunks::Chunks;
 use super::draft::Draft;
-use crate::decode::Piece;
-use crate::message::End;
+use super::exchanges::Moment;
+use crate::decode::ahead::{Ahead, Distance, Held};
 use crate::time::Timestamp;
-
-/// The largest window of TCP (RFC 7323 section 2.3, 2^30): nothing that is still under way is farther behind. Everything else
-/// is ahead, so bodies of up to 3 GiB may be left out without a doubt.
-const BEHIND_MAX: u32 = 1 << 30;
-/// The farthest distance ahead that is told from behind.
-pub(super) const AHEAD_MAX: u64 = (1 << 32) - BEHIND_MAX as u64 - 1;
 
 /// What stands at [`Half::next`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +31,6 @@ pub(super) enum Expected {
     },
 }
 
-/// Where a piece begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Distance {
-    Behind(u32),
-    Ahead(u32),
-}
-
 /// How sure it is that a head begins where one is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -69,7 +55,7 @@ pub(super) struct Half {
     /// The body that is expected may be absent: the request was not seen and may have been HEAD.
     pub(super) bodiless_perhaps: bool,
     pub(super) draft: Option<Box<Draft>>,
-    pub(super) ahead: Option<Box<Ahead>>,
+    pub(super) ahead: Option<Box<Ahead<Moment>>>,
 }
 
 impl Half {
@@ -86,12 +72,7 @@ impl Half {
     }
 
     pub(super) fn distance(&self, seq: u32) -> Distance {
-        let ahead = seq.wrapping_sub(self.next);
-        if u64::from(ahead) > AHEAD_MAX {
-            Distance::Behind(self.next.wrapping_sub(seq))
-        } else {
-            Distance::Ahead(ahead)
-        }
+        Distance::of(seq, self.next)
     }
 
     /// Where a body of which `left` bytes are to come ends.
@@ -144,7 +125,7 @@ impl Half {
     }
 
     /// The nearest held piece, if it begins where the direction stands, or before.
-    pub(super) fn pop_reached(&mut self) -> Option<Held> {
+    pub(super) fn pop_reached(&mut self) -> Option<Held<Moment>> {
         let ahead = self.ahead.as_mut()?;
         let first = ahead.first().map(|held| held.seq);
         let Some(seq) = first else {
@@ -158,7 +139,7 @@ impl Half {
     }
 
     /// The nearest held piece.
-    pub(super) fn pop(&mut self) -> Option<Held> {
+    pub(super) fn pop(&mut self) -> Option<Held<Moment>> {
         let held = self.ahead.as_mut()?.pop();
         if self.ahead.as_ref().is_some_and(|ahead| ahead.first().is_none()) {
             self.ahead = None;
@@ -175,11 +156,5 @@ impl Half {
         let draft = self.draft.as_ref().map_or(0, |draft| draft.buffered_bytes());
         let ahead = self.ahead.as_ref().map_or(0, |ahead| ahead.buffered_bytes());
         draft.saturating_add(ahead)
-    }
-}
-
-impl Held {
-    pub(super) fn piece(&self, from: End) -> Piece<'_> {
-        Piece { at: self.at, from, seq: self.seq, wire_len: self.wire_len, bytes: &self.bytes }
     }
 }

@@ -2,9 +2,10 @@
 //! before their time are held, and what does not come is given up. The rules stand at the top of [`super`].
 
 use super::exchanges::Moment;
-use super::half::{AHEAD_MAX, Distance, Expected, Standing};
+use super::half::{Expected, Standing};
 use super::start_line::{Looks, Role, looks, looks_anywhere};
 use super::{Http1, UNANSWERED_WAIT_MAX};
+use crate::decode::ahead::{AHEAD_MAX, Distance};
 use crate::decode::{Fidelity, Output, Piece};
 use crate::time::Timestamp;
 

@@ -8,7 +8,7 @@ use super::framing::{Body, Framing};
 use super::half::{Expected, Standing};
 use super::start_line::{Role, StartLine, path};
 use crate::decode::Output;
-use crate::message::{Header, Message, MessageBody, RequestHead, ResponseHead};
+use crate::message::{Header, HeaderName, Message, MessageBody, RequestHead, ResponseHead};
 use crate::time::Timestamp;
 
 /// A head that was read.
@@ -99,9 +99,19 @@ impl Http1 {
         self.responses.since = when.asked;
         let answered = self.exchanges.answer(when, standing, &mut out.anomalies.unpaired);
         let upgraded = status == 101 || (answered.kind == Asked::Connect && (200..300).contains(&status));
-        let head = ResponseHead { status, headers, complete: framing.is_some(), upgraded };
+        let head = ResponseHead { status: Some(status), headers, complete: framing.is_some(), upgraded };
         let (from, exchange, protocol) = (self.client.other(), answered.exchange, self.protocol);
-        (out.tell)(Message { at, from, exchange, protocol, body: MessageBody::Response(head) });
+        let to_http2 = status == 101
+            && framing.is_some()
+            && headers
+                .iter()
+                .any(|header| header.name == HeaderName::UPGRADE && header.value.eq_ignore_ascii_case(b"h2c"));
+        if to_http2 {
+            // The response comes in HTTP/2 (RFC 7540 section 3.2).
+            self.upgraded = Some(answered);
+        } else {
+            (out.tell)(Message { at, from, exchange, protocol, body: MessageBody::Response(head) });
+        }
         if upgraded {
             self.quiet = true;
             self.exchanges.end(&mut out.anomalies.unpaired);

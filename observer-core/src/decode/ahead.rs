@@ -1,41 +1,73 @@
 //! Pieces that came before the bytes in front of them: kept in the order of their sequence numbers, within bounds.
 
-use super::exchanges::Moment;
-use crate::decode::Piece;
+use super::Piece;
+use crate::message::End;
 use crate::time::Timestamp;
 
 /// Pieces held of one direction while earlier bytes are missing. A reordered packet overtakes a few others, seldom tens.
 pub(super) const AHEAD_PIECES_MAX: usize = 64;
 /// Bytes held of one direction while earlier bytes are missing: two of the largest GRO packets.
 pub(super) const AHEAD_BYTES_MAX: usize = 128 * 1024;
+/// The largest window of TCP (RFC 7323 section 2.3, 2^30): nothing that is still under way is farther behind. Everything else
+/// is ahead, so bodies of up to 3 GiB may be left out without a doubt.
+const BEHIND_MAX: u32 = 1 << 30;
+/// The farthest distance ahead that is told from behind.
+pub(super) const AHEAD_MAX: u64 = (1 << 32) - BEHIND_MAX as u64 - 1;
+
+/// Where a piece begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Distance {
+    Behind(u32),
+    Ahead(u32),
+}
+
+impl Distance {
+    /// How far `seq` is from `next`.
+    pub(super) fn of(seq: u32, next: u32) -> Self {
+        let ahead = seq.wrapping_sub(next);
+        if u64::from(ahead) > AHEAD_MAX { Self::Behind(next.wrapping_sub(seq)) } else { Self::Ahead(ahead) }
+    }
+}
 
 /// A piece that was copied.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Held<W> {
     pub(super) at: Timestamp,
     pub(super) seq: u32,
     pub(super) wire_len: u32,
     pub(super) bytes: Box<[u8]>,
     /// What had been told when it came.
-    pub(super) when: Moment,
+    pub(super) when: W,
+}
+
+impl<W> Held<W> {
+    pub(super) fn piece(&self, from: End) -> Piece<'_> {
+        Piece { at: self.at, from, seq: self.seq, wire_len: self.wire_len, bytes: &self.bytes }
+    }
 }
 
 /// The pieces held of one direction.
-#[derive(Debug, Default)]
-pub(super) struct Ahead {
+#[derive(Debug)]
+pub(super) struct Ahead<W> {
     /// Sorted by distance from where the direction stands, the farthest first.
-    pieces: Vec<Held>,
+    pieces: Vec<Held<W>>,
     bytes: usize,
 }
 
-impl Ahead {
+impl<W> Default for Ahead<W> {
+    fn default() -> Self {
+        Self { pieces: Vec::new(), bytes: 0 }
+    }
+}
+
+impl<W> Ahead<W> {
     /// Whether the piece fits.
     pub(super) fn has_room(&self, piece: &Piece<'_>) -> bool {
         self.pieces.len() < AHEAD_PIECES_MAX && self.bytes.saturating_add(piece.bytes.len()) <= AHEAD_BYTES_MAX
     }
 
     /// Keeps a piece that begins ahead of `next`; one that is held already is dropped.
-    pub(super) fn hold(&mut self, piece: &Piece<'_>, next: u32, when: Moment) {
+    pub(super) fn hold(&mut self, piece: &Piece<'_>, next: u32, when: W) {
         let distance = |seq: u32| seq.wrapping_sub(next);
         let at = self.pieces.partition_point(|held| distance(held.seq) > distance(piece.seq));
         if let Some(held) = self.pieces.get(at).filter(|held| held.seq == piece.seq)
@@ -49,12 +81,12 @@ impl Ahead {
     }
 
     /// The nearest piece.
-    pub(super) fn first(&self) -> Option<&Held> {
+    pub(super) fn first(&self) -> Option<&Held<W>> {
         self.pieces.last()
     }
 
     /// Takes the nearest piece out.
-    pub(super) fn pop(&mut self) -> Option<Held> {
+    pub(super) fn pop(&mut self) -> Option<Held<W>> {
         let held = self.pieces.pop()?;
         self.bytes = self.bytes.saturating_sub(held.bytes.len());
         Some(held)
@@ -68,7 +100,7 @@ impl Ahead {
     /// Bytes held.
     pub(super) fn buffered_bytes(&self) -> usize {
         self.bytes
-            .saturating_add(self.pieces.capacity().saturating_mul(size_of::<Held>()))
+            .saturating_add(self.pieces.capacity().saturating_mul(size_of::<Held<W>>()))
             .saturating_add(size_of::<Self>())
     }
 }
