@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::ids::SocketId;
 use crate::time::Timestamp;
 
+mod ends;
 mod table;
 
 pub use table::{Connection, ConnectionCounters, Connections, Sight};
@@ -25,6 +26,15 @@ pub struct Flow {
     pub source: Address,
     /// The receiver.
     pub destination: Address,
+}
+
+/// Where the two directions of a connection begin: the sequence numbers of their first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginnings {
+    /// Of what the local end sends.
+    pub sent: u32,
+    /// Of what it receives.
+    pub received: u32,
 }
 
 /// The payload of one TCP packet as a tap saw it.

@@ -74,9 +74,10 @@ pub struct Record {
     pub source_port: u16,
     /// The receiver's, or remote, port.
     pub destination_port: u16,
-    /// Sequence number of the first byte of this record.
+    /// Sequence number of the first byte of this record; of an established connection, of the first that the local end sends.
     pub seq: u32,
-    /// Payload bytes on the wire from `seq` on that this record stands for.
+    /// Payload bytes on the wire from `seq` on that this record stands for; of an established connection, the sequence number
+    /// of the first byte that the local end receives.
     pub wire_len: u32,
     /// How many of them follow this header.
     pub captured: u16,

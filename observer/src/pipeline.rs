@@ -138,8 +138,8 @@ impl Pipeline {
                     attribution.event(event);
                 }
                 match event {
-                    crate::capture::SocketEvent::Established { socket, flow, .. } => {
-                        self.connections.established(*socket, flow);
+                    crate::capture::SocketEvent::Established { socket, flow, beginnings, .. } => {
+                        self.connections.established(*socket, flow, *beginnings);
                     }
                     crate::capture::SocketEvent::Released { socket } => {
                         let at = self.window.map_or(Timestamp::default(), |(_, end)| end);
@@ -311,6 +311,12 @@ impl Pipeline {
             table: "connections",
             tracked: count(connections.tracked),
             evicted: connections.evicted,
+        });
+        let established = self.connections.established_counters();
+        tables.push(TableUse {
+            table: "established_sockets",
+            tracked: count(established.tracked),
+            evicted: established.evicted,
         });
         tables.push(TableUse { table: "unresolved_ends", tracked: 0, evicted: self.parties.unresolved() });
         if let Some(attribution) = self.parties.attribution() {

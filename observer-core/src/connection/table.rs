@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use super::{Address, Flow, Packet, Tap};
+use super::ends::Ends;
+use super::{Address, Beginnings, Flow, Packet, Tap};
 use crate::arena::{Arena, List};
 use crate::ids::{ConnectionId, SocketId};
 use crate::message::End;
 use crate::time::Timestamp;
 
 /// The socket that is none.
-const UNKNOWN: SocketId = SocketId(0);
+pub(super) const UNKNOWN: SocketId = SocketId(0);
 /// How far from the last packet of a direction the next one of the same connection may start, in bytes: wider than any send
 /// window in use (Linux: tcp_wmem 4 MiB by default), and 1 in 128 for a sequence number that is not related at all.
 const SEQ_NEAR: u32 = 1 << 24;
@@ -30,7 +31,7 @@ const RENEWAL: Duration = Duration::from_secs(1);
 const LINGER: Duration = Duration::from_secs(2);
 /// How many connections with the same addresses and ports are kept apart: network namespaces, and ports used again. It bounds
 /// what a peer that makes up packets can cost.
-const SAME_FLOW_MAX: usize = 16;
+pub(super) const SAME_FLOW_MAX: usize = 16;
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +88,7 @@ pub struct Connection<State> {
     pub state: State,
     first: Side,
     second: Side,
-    /// Without sockets: seen on an interface or in a file.
+    /// Seen on an interface or in a file.
     wire: bool,
     released: bool,
     last_at: Timestamp,
@@ -178,6 +179,7 @@ pub struct Connections<State> {
     by_age: List,
     sockets: FxHashMap<SocketId, (u32, End)>,
     flows: FxHashMap<Flow, u32>,
+    ends: Ends,
     /// Connections whose sockets are gone, by the time of that.
     released: VecDeque<(Timestamp, u32, ConnectionId)>,
     limit: usize,
@@ -193,6 +195,7 @@ impl<State> Connections<State> {
             by_age: List::EMPTY,
             sockets: FxHashMap::default(),
             flows: FxHashMap::default(),
+            ends: Ends::new(limit.max(1)),
             released: VecDeque::new(),
             limit: limit.max(1),
             next_id: 0,
@@ -210,26 +213,39 @@ impl<State> Connections<State> {
         begin: impl FnOnce() -> State,
         gone: impl FnMut(Connection<State>),
     ) -> Option<Sight<'_, State>> {
-        let (socket, egress, looped) = match packet.tap {
-            Tap::Egress { socket, looped } => (socket, true, looped),
-            Tap::Ingress { socket, looped } => (socket, false, looped),
-            Tap::Wire => (UNKNOWN, true, false),
+        let (sockets, egress, looped) = match packet.tap {
+            Tap::Egress { socket, looped } => ([socket, UNKNOWN], true, looped),
+            Tap::Ingress { socket, looped } => ([socket, UNKNOWN], false, looped),
+            Tap::Wire => (self.ends.of(&packet.flow, packet.seq), true, false),
         };
         let wire = packet.tap == Tap::Wire;
-        let (known, listener) = self.by_socket(socket, &packet.flow);
+        let [socket, mut far] = sockets;
+        let (mut known, listener) = self.by_socket(socket, &packet.flow);
+        if known.is_none() && far != UNKNOWN {
+            known = self.by_socket(far, &packet.flow).0;
+            let ended = |&(key, from): &(u32, End)| {
+                self.arena.get(key).is_some_and(|connection| connection.side(from).is_past_end(packet.seq))
+            };
+            if known.as_ref().is_some_and(ended) {
+                // The receiver of the connection before it: its own is not told of yet.
+                (known, far) = (None, UNKNOWN);
+            }
+        }
         // A socket that is held for another flow is a listener: it names no connection.
-        let socket = if listener { UNKNOWN } else { socket };
+        let socket = if listener && !wire { UNKNOWN } else { socket };
         let (key, from, new) = if let Some((key, from)) = known {
             (key, from, false)
         } else {
-            match self.by_flow(packet, socket, egress, wire) {
+            match self.by_flow(packet, [socket, far], egress, wire) {
                 Some((key, from)) => (key, from, false),
                 None => (self.begin(packet, wire, begin(), gone)?, End::First, true),
             }
         };
         let local = if egress { from } else { from.other() };
-        if known.is_none() && socket != UNKNOWN {
-            self.hold(key, local, socket);
+        for (end, socket) in [(local, socket), (local.other(), far)] {
+            if (wire || known.is_none()) && socket != UNKNOWN && self.arena.get(key)?.side(end).socket != socket {
+                self.hold(key, end, socket);
+            }
         }
         let renew = self.arena.get(key)?.renewed_at.after(RENEWAL) <= packet.at;
         if renew {
@@ -256,9 +272,14 @@ impl<State> Connections<State> {
         Some((self.arena.get_mut(key)?, end))
     }
 
-    /// A connection was established at `socket`; `flow` leads from the local to the remote address. Where its first packet
-    /// was seen under the name of the listening socket, it gets its own.
-    pub fn established(&mut self, socket: SocketId, flow: &Flow) {
+    /// A connection was established at `socket`; `flow` leads from the local to the remote address. Where its packets name no
+    /// socket they are found by its `beginnings`; where its first was seen under the name of the listening socket, it gets its
+    /// own.
+    pub fn established(&mut self, socket: SocketId, flow: &Flow, beginnings: Option<Beginnings>) {
+        if let Some(beginnings) = beginnings {
+            self.ends.insert(socket, *flow, beginnings);
+            return;
+        }
         let mut next = self.flows.get(&canonical(flow)).copied();
         while let Some(key) = next {
             let Some(connection) = self.arena.get(key) else { return };
@@ -274,6 +295,7 @@ impl<State> Connections<State> {
 
     /// A socket is gone. Its connection goes with the last of its sockets, a little later ([`Connections::expire`]).
     pub fn released(&mut self, socket: SocketId, at: Timestamp) {
+        self.ends.remove(socket);
         let Some((key, end)) = self.sockets.get(&socket).copied() else { return };
         let Some(connection) = self.arena.get_mut(key) else { return };
         connection.side_mut(end).gone = true;
@@ -316,6 +338,11 @@ impl<State> Connections<State> {
         ConnectionCounters { tracked: self.arena.len(), evicted: self.evicted }
     }
 
+    /// Sockets that are known by what their packets look like.
+    pub fn established_counters(&self) -> ConnectionCounters {
+        ConnectionCounters { tracked: self.ends.len(), evicted: self.ends.evicted }
+    }
+
     /// The connection and the sending end by the socket; and whether the socket is held for another flow.
     fn by_socket(&self, socket: SocketId, flow: &Flow) -> (Option<(u32, End)>, bool) {
         let Some(&(key, _)) = self.sockets.get(&socket).filter(|_| socket != UNKNOWN) else { return (None, false) };
@@ -326,18 +353,26 @@ impl<State> Connections<State> {
     }
 
     /// The best connection for a packet whose socket is new or unknown.
-    fn by_flow(&self, packet: &Packet<'_>, socket: SocketId, egress: bool, wire: bool) -> Option<(u32, End)> {
+    fn by_flow(
+        &self,
+        packet: &Packet<'_>,
+        [socket, far]: [SocketId; 2],
+        egress: bool,
+        wire: bool,
+    ) -> Option<(u32, End)> {
         let mut best: Option<(u32, u32, End)> = None;
         let mut next = self.flows.get(&canonical(&packet.flow)).copied();
         while let Some(key) = next {
             let connection = self.arena.get(key)?;
             next = connection.same_flow;
             let Some(from) = connection.sender(&packet.flow) else { continue };
-            let local = connection.side(if egress { from } else { from.other() });
-            if connection.wire != wire || !takes(local, socket, egress) {
+            let end = if egress { from } else { from.other() };
+            let (local, remote) = (connection.side(end), connection.side(end.other()));
+            let fits = takes(local, socket, egress && !wire) && takes(remote, far, false);
+            if connection.wire != wire || !fits {
                 continue;
             }
-            let Some(distance) = nearness(connection, from, packet, socket == UNKNOWN) else { continue };
+            let Some(distance) = nearness(connection, from, packet, wire || socket == UNKNOWN) else { continue };
             if best.is_none_or(|(nearest, _, _)| distance < nearest) {
                 best = Some((distance, key, from));
             }
@@ -436,9 +471,10 @@ impl<State> Connections<State> {
     }
 }
 
-/// Whether an end can be held by `socket`: it is held by none yet, or by one that may have been the listener.
-fn takes(local: &Side, socket: SocketId, egress: bool) -> bool {
-    socket == UNKNOWN || local.socket == UNKNOWN || local.socket == socket || (egress && !local.sends)
+/// Whether an end can be held by `socket`: it is held by none yet, or by one that may have been the listener, since now it
+/// `sends` for the first time.
+fn takes(side: &Side, socket: SocketId, sends: bool) -> bool {
+    socket == UNKNOWN || side.socket == UNKNOWN || side.socket == socket || (sends && !side.sends)
 }
 
 /// How near a packet lies to what its sender sent before on a connection with the same addresses and ports; `None` where it
