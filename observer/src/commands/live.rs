@@ -2,6 +2,7 @@
 
 use super::doctor::host::Host;
 use super::doctor::{Reason, privileges};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::capture::{KernelCapture, KernelSource, Options, Source, cgroup};
@@ -50,10 +51,14 @@ fn open_kernel(name: SourceName, config: &Config) -> Result<Box<dyn Source>, Rea
     };
     let capture = KernelCapture::open(&options)
         .map_err(|error| Reason::new(error.to_string(), "observer doctor tells what this kernel allows"))?;
+    let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for state in capture.programs() {
         if let Err(reason) = &state.outcome {
-            tracing::warn!("{} is not attached: {reason}; connections are attributed without it", state.program);
+            missing.entry(reason).or_default().push(state.program);
         }
+    }
+    for (reason, programs) in missing {
+        tracing::warn!("not attached: {}: {reason}; connections are attributed without that", programs.join(", "));
     }
     Ok(Box::new(capture))
 }

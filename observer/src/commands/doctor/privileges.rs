@@ -27,7 +27,16 @@ pub(in crate::commands) fn can_run(source: SourceName, host: &Host) -> Found {
             // The least that the verifier and packet(7) take, found by trying on 6.18 (2026-11-21): without CAP_PERFMON pointer
             // arithmetic is refused.
             needs(host, &[CAP_BPF, CAP_NET_RAW, CAP_PERFMON])?;
-            Ok("plaintext of this network namespace; used where cgroup v2 is not there".to_owned())
+            let owners = needs(host, &[CAP_NET_ADMIN]).and_then(|()| system::cgroup(host));
+            Ok(match owners {
+                Ok(_) => "plaintext of this network namespace; used where cgroup cannot be".to_owned(),
+                Err(reason) => {
+                    format!(
+                        "plaintext of this network namespace, without the owners of short connections: {}",
+                        reason.why
+                    )
+                }
+            })
         }
         SourceName::Tls => Err(Reason::new("not part of this version", "plaintext behind a TLS proxy is observed")),
     }

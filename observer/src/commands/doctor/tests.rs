@@ -46,7 +46,7 @@ fn a_host_that_allows_everything() {
 
             SOURCES
              cgroup         ok    plaintext of every container and network namespace, by /sys/fs/cgroup
-             socket-filter  ok    plaintext of this network namespace; used where cgroup v2 is not there
+             socket-filter  ok    plaintext of this network namespace; used where cgroup cannot be
              tls            note  not part of this version
                                   → plaintext behind a TLS proxy is observed
 
@@ -117,6 +117,50 @@ fn a_user_without_privileges_on_a_hybrid_host_with_things_that_cannot_be_seen() 
              sockmap       ok    not looked at
 
             Plaintext HTTP cannot be observed live here; observer replay works on capture files all the same.
+        "#]],
+    );
+}
+
+#[test]
+fn the_least_that_the_socket_filter_takes() {
+    // CAP_NET_RAW, CAP_PERFMON, CAP_BPF (linux/capability.h: 13, 38, 39).
+    check(
+        "6.12.0",
+        &[
+            ("proc/self/status", "CapEff:\t000000c000002000\n"),
+            ("proc/self/mounts", "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n"),
+        ],
+        true,
+        &expect![[r#"
+            THIS HOST
+             kernel               ok    6.12.0
+             privileges           NO    this process lacks CAP_NET_ADMIN
+                                        → run as root, or give the program CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON
+                                        (setcap, systemd AmbientCapabilities, or the pod's securityContext)
+             ring buffer          ok    available
+             cgroup v2            ok    /sys/fs/cgroup
+             lockdown             ok    none
+             BTF                  ok    missing; not needed
+             run-time statistics  note  off: observer_kernel_seconds_total stays at zero
+                                        → sysctl kernel.bpf_stats_enabled=1, where their cost of some 60 ns a
+                                        packet is fine
+
+            SOURCES
+             cgroup         NO    this process lacks CAP_NET_ADMIN
+                                  → run as root, or give the program CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON
+                                  (setcap, systemd AmbientCapabilities, or the pod's securityContext)
+             socket-filter  ok    plaintext of this network namespace, without the owners of short connections:
+                                  this process lacks CAP_NET_ADMIN
+             tls            note  not part of this version
+                                  → plaintext behind a TLS proxy is observed
+
+            WHAT WILL NOT BE SEEN
+             TLS           ok  nothing listens on the usual ports
+             QUIC          ok  nothing listens on UDP 443
+             Unix sockets  ok  nothing listens on one
+             sockmap       ok  not looked at
+
+            Plaintext HTTP can be observed here: observer diagnose
         "#]],
     );
 }
