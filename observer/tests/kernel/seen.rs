@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use observer::capture::{Event, KernelCapture, Options, SocketEvent, Source, SourceCounters};
-use observer_core::connection::{Opaque, Tap};
+use observer_core::connection::{Connections, Opaque, Tap};
 
 use crate::ends::{Ends, LOOPBACK};
 
@@ -27,6 +27,8 @@ pub struct SeenPacket {
     pub closes: bool,
     pub token: u64,
     pub at_ns: u64,
+    /// The number of its connection.
+    pub connection: u64,
 }
 
 /// A capture and all it told so far.
@@ -35,6 +37,7 @@ pub struct Seen {
     /// Whether another test may use the capture after this one.
     is_shared: bool,
     lost_before: Vec<(&'static str, u64)>,
+    table: Connections<()>,
     pub packets: Vec<SeenPacket>,
     pub opaque: Vec<(SocketAddr, SocketAddr, Tap, Opaque)>,
     pub sockets: Vec<SocketEvent>,
@@ -63,6 +66,7 @@ impl Seen {
             capture: Some(capture),
             is_shared,
             lost_before: Vec::new(),
+            table: Connections::new(65_536),
             packets: Vec::new(),
             opaque: Vec::new(),
             sockets: Vec::new(),
@@ -98,7 +102,7 @@ impl Seen {
     }
 
     fn look(&mut self) {
-        let Self { capture, packets, opaque, sockets, .. } = self;
+        let Self { capture, packets, opaque, sockets, table, .. } = self;
         let tell = &mut |event: Event<'_>| match event {
             Event::Packet { packet, .. } => packets.push(SeenPacket {
                 from: (packet.flow.source.ip, packet.flow.source.port).into(),
@@ -110,6 +114,7 @@ impl Seen {
                 closes: packet.closes,
                 token: packet.token,
                 at_ns: packet.at.0,
+                connection: table.packet(&packet, || (), |_| {}).unwrap().connection.id.0,
             }),
             Event::Opaque { flow, tap, kind, .. } => opaque.push((
                 (flow.source.ip, flow.source.port).into(),
@@ -117,7 +122,12 @@ impl Seen {
                 tap,
                 kind,
             )),
-            Event::Socket(event) => sockets.push(event),
+            Event::Socket(event) => {
+                if let SocketEvent::Established { socket, flow, beginnings, .. } = &event {
+                    table.established(*socket, flow, *beginnings);
+                }
+                sockets.push(event);
+            }
         };
         capture.as_mut().unwrap().poll(Duration::from_millis(5), tell).unwrap();
     }

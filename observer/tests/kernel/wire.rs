@@ -1,12 +1,16 @@
 //! The socket filter on an interface: every packet once, with and without VLAN tags.
 
-use observer::capture::{KernelSource, Options};
+use std::time::Duration;
+
+use observer::capture::{Event, KernelCapture, KernelSource, Options, Source};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::ends::{Ends, LOOPBACK, REQUEST, RESPONSE};
 use crate::namespaces::Pair;
 use crate::seen::{Seen, Side};
 
-fn on(interface: &str) -> Options {
+/// The socket filter on an interface.
+pub fn on(interface: &str) -> Options {
     Options { source: KernelSource::SocketFilter, interface: Some(interface.into()), ..Options::default() }
 }
 
@@ -88,4 +92,38 @@ fn an_exchange_between_namespaces_is_seen_once_on_one_interface() {
 fn an_interface_that_does_not_exist_is_named() {
     let error = observer::capture::KernelCapture::open(&on("nosuch0")).err().unwrap().to_string();
     assert!(error.contains("nosuch0"), "{error}");
+}
+
+#[test]
+fn with_the_least_privileges_packets_are_seen_and_the_socket_hooks_are_refused() {
+    // Lifts the limit on locked memory of this process, which older kernels count maps as.
+    drop(Seen::everywhere());
+    let ends = Ends::on(LOOPBACK);
+    let (client, server) = ends.addresses();
+    std::thread::scope(|scope| {
+        let observing = scope.spawn(|| {
+            let mut sets = capabilities(None).unwrap();
+            sets.effective = CapabilitySet::BPF | CapabilitySet::NET_RAW | CapabilitySet::PERFMON;
+            set_capabilities(None, sets).unwrap();
+            let mut capture = KernelCapture::open(&on("lo")).unwrap_or_else(|error| panic!("{error}"));
+            for state in capture.programs() {
+                let is_seen = state.program.starts_with("wire");
+                assert_eq!(state.outcome.is_ok(), is_seen, "{state:?}");
+            }
+            ends.to_server(REQUEST);
+            let mut is_told = false;
+            let end = std::time::Instant::now() + Duration::from_secs(30);
+            while !is_told && std::time::Instant::now() < end {
+                let tell = &mut |event: Event<'_>| {
+                    if let Event::Packet { packet, .. } = event {
+                        let ports = (packet.flow.source.port, packet.flow.destination.port);
+                        is_told |= ports == (client.port(), server.port()) && packet.bytes == REQUEST;
+                    }
+                };
+                capture.poll(Duration::from_millis(5), tell).unwrap();
+            }
+            assert!(is_told);
+        });
+        observing.join().unwrap();
+    });
 }

@@ -1,0 +1,112 @@
+//! The same addresses and ports used again at once, while an interface is watched: each use is a connection of its own.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use observer::capture::SocketEvent;
+use rustix::net::{AddressFamily, SocketType, sockopt};
+
+use crate::ends::{Ends, REQUEST, RESPONSE};
+use crate::seen::{Seen, Side};
+use crate::wire::on;
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    /// The server closes, then the client.
+    Closed,
+    /// The client resets it.
+    ClientResets,
+    /// The server resets it.
+    ServerResets,
+}
+
+const ENDINGS: [Ending; 3] = [Ending::Closed, Ending::ClientResets, Ending::ServerResets];
+const USES: usize = 30;
+
+/// A connection from `from` to a listener.
+fn connection(from: SocketAddr, listener: &TcpListener, to: SocketAddr) -> Ends {
+    let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
+    sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+    rustix::net::bind(&socket, &from).unwrap();
+    rustix::net::connect(&socket, &to).unwrap();
+    Ends::of(TcpStream::from(socket), listener.accept().unwrap().0)
+}
+
+fn end(ends: Ends, ending: Ending) {
+    let Ends { client, server } = ends;
+    let reset = |stream: &TcpStream| sockopt::set_socket_linger(stream, Some(Duration::ZERO)).unwrap();
+    match ending {
+        Ending::Closed => {
+            drop(server);
+            assert_eq!(client.peek(&mut [0]).unwrap(), 0, "the server has closed");
+        }
+        Ending::ClientResets => {
+            reset(&client);
+            drop(client);
+            assert!(server.peek(&mut [0]).is_err(), "the client has reset it");
+        }
+        Ending::ServerResets => {
+            reset(&server);
+            drop(server);
+            assert!(client.peek(&mut [0]).is_err(), "the server has reset it");
+        }
+    }
+}
+
+fn each_use_of_a_pair_of_ports_is_a_connection(listens: &str, to: &str, from: &str) {
+    let mut seen = Seen::open(&on("lo"));
+    let listener = TcpListener::bind(listens).unwrap();
+    let server = SocketAddr::new(to.parse().unwrap(), listener.local_addr().unwrap().port());
+    let from: SocketAddr = from.parse().unwrap();
+    let mut cookies = Vec::new();
+    for ending in ENDINGS.into_iter().cycle().take(USES) {
+        let ends = connection(from, &listener, server);
+        ends.to_server(REQUEST);
+        ends.to_client(RESPONSE);
+        cookies.push(ends.cookies());
+        end(ends, ending);
+    }
+    let heads = |seen: &Seen, from, to, head: &[u8]| -> Vec<u64> {
+        seen.flow(from, to, Side::Wire).iter().filter(|each| each.bytes == head).map(|each| each.connection).collect()
+    };
+    seen.until("every request and response", |seen| {
+        heads(seen, from, server, REQUEST).len() >= USES && heads(seen, server, from, RESPONSE).len() >= USES
+    });
+    let mut requests = heads(&seen, from, server, REQUEST);
+    assert_eq!(requests, heads(&seen, server, from, RESPONSE), "a response belongs to the connection of its request");
+    requests.dedup();
+    assert_eq!(requests.len(), USES, "each use is a connection of its own: {requests:?}");
+    assert_eq!(seen.lost(), []);
+
+    // What tells them apart: where the kernel says that a connection begins, its first bytes are seen.
+    for (index, (client_cookie, server_cookie)) in cookies.into_iter().enumerate() {
+        let begins = |cookie: u64| {
+            let told = seen.sockets.iter().find_map(|event| match event {
+                SocketEvent::Established { socket, beginnings, .. } if socket.0 == cookie => *beginnings,
+                _ => None,
+            });
+            told.unwrap_or_else(|| panic!("connection {index} was not told of"))
+        };
+        let (client, accepted) = (begins(client_cookie), begins(server_cookie));
+        assert_eq!((client.sent, client.received), (accepted.received, accepted.sent));
+        let is_seen = |from, to, seq| seen.flow(from, to, Side::Wire).iter().any(|packet| packet.seq == seq);
+        assert!(is_seen(from, server, client.sent) && is_seen(server, from, accepted.sent));
+    }
+}
+
+#[test]
+fn each_use_of_a_pair_of_ports_is_a_connection_over_ipv4() {
+    each_use_of_a_pair_of_ports_is_a_connection("127.0.0.1:0", "127.0.0.1", "127.0.0.1:21104");
+}
+
+#[test]
+fn each_use_of_a_pair_of_ports_is_a_connection_over_ipv6() {
+    each_use_of_a_pair_of_ports_is_a_connection("[::1]:0", "::1", "[::1]:21106");
+}
+
+#[test]
+fn each_use_of_a_pair_of_ports_is_a_connection_at_a_server_of_both_families() {
+    each_use_of_a_pair_of_ports_is_a_connection("[::]:0", "127.0.0.1", "127.0.0.1:21146");
+}
