@@ -79,11 +79,11 @@ fn every_request_is_told_once_and_to_its_owner(name: &str, site: &Site) -> Resul
 
     assert_eq!(report.capture.sources, ["socket-filter"]);
     assert_eq!(report.capture.lost, 0, "the observer lost records: {:?}", report.capture);
-    let (logged, observed) = (read(&place, SERVICES.into_iter(), since_ns)?, reported(&report, &SERVICES));
+    let (logged, told) = (read(&place, SERVICES.into_iter(), since_ns)?, reported(&report, &SERVICES));
     assert_eq!(logged.requests.values().map(|row| row.all()).sum::<u64>(), 2 * ORDERS);
-    assert_eq!(observed.requests, logged.requests);
-    assert_eq!(observed.received, logged.received);
-    assert_eq!(observed.hops, logged.hops);
+    assert_eq!(told.requests, logged.requests);
+    assert_eq!(told.received, logged.received);
+    assert_eq!(told.hops, logged.hops);
     // Nothing arrives at the customer that could cause what it sends.
     let orders = reported(&report, &["customer"]).hops;
     let background = BTreeMap::from([("background", ORDERS)]);

@@ -54,6 +54,8 @@ pub struct Packet<'a> {
     pub tap: Tap,
     /// Whether the sender closes its direction or resets the connection with it.
     pub closes: bool,
+    /// Whether it resets the connection.
+    pub resets: bool,
     /// The kernel's name for a looped flow as the receiver sees it; zero where there is none. Once a flow is known to be seen
     /// whole at its sender, the source can be told to leave out the second sight (`Source::quiet`).
     pub token: u64,

@@ -51,6 +51,8 @@ pub const TAP_MASK: u8 = 3;
 pub const FLAG_LOOPED: u8 = 4;
 /// The packet carries FIN or RST.
 pub const FLAG_CLOSES: u8 = 8;
+/// The packet carries RST.
+pub const FLAG_RESETS: u8 = 16;
 
 /// One event. Numbers are in the byte order of the host; addresses as on the wire, IPv4 mapped into IPv6 (RFC 4291 section
 /// 2.5.5.2).

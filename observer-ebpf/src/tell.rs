@@ -4,7 +4,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::programs::SkBuffContext;
 use observer_ebpf::HEAD_BYTES_MAX;
 use observer_ebpf::flow::{ENDED, FRESH, FlowSlot, forget};
-use observer_ebpf::record::{FLAG_CLOSES, FLAG_LOOPED, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_WIRE};
+use observer_ebpf::record::{FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_WIRE};
 
 use crate::headers::{FIN, Headers, LOOPBACK, RST};
 use crate::piece::{BLIND_BYTES, Copied, HEAD_TAIL, Stretch, bare, copy, copy_blindly, first_bytes, min};
@@ -145,7 +145,8 @@ pub(crate) fn template<const TAP: u8>(
     // SAFETY: a field of the context.
     let looped = TAP != TAP_WIRE && unsafe { (*ctx.skb.skb).ifindex } == LOOPBACK;
     let closes = packet.flags & (FIN | RST) != 0;
-    let flags = TAP | if looped { FLAG_LOOPED } else { 0 } | if closes { FLAG_CLOSES } else { 0 };
+    let resets = (packet.flags & RST) * (FLAG_RESETS / RST);
+    let flags = TAP | resets | if looped { FLAG_LOOPED } else { 0 } | if closes { FLAG_CLOSES } else { 0 };
     Record {
         at_ns: now::<TAP>(ctx),
         socket: slot.socket,

@@ -90,6 +90,8 @@ pub struct Connection<State> {
     second: Side,
     /// Seen on an interface or in a file.
     wire: bool,
+    /// One of the ends has reset it.
+    reset: bool,
     released: bool,
     last_at: Timestamp,
     renewed_at: Timestamp,
@@ -118,9 +120,9 @@ impl<State> Connection<State> {
         self.first.end.is_some() || self.second.end.is_some()
     }
 
-    /// Whether it is over: its sockets are gone, or both ends closed their direction.
+    /// Whether it is over: its sockets are gone, it was reset, or both ends closed their direction.
     fn is_over(&self) -> bool {
-        self.released || (self.first.end.is_some() && self.second.end.is_some())
+        self.released || self.reset || (self.first.end.is_some() && self.second.end.is_some())
     }
 
     fn side(&self, end: End) -> &Side {
@@ -256,6 +258,7 @@ impl<State> Connections<State> {
             connection.renewed_at = packet.at;
         }
         connection.last_at = connection.last_at.max(packet.at);
+        connection.reset |= packet.resets;
         let side = connection.side_mut(from);
         side.seq = Some(packet.seq);
         if packet.closes {
@@ -402,6 +405,7 @@ impl<State> Connections<State> {
             first: Side::new(packet.flow.source),
             second: Side::new(packet.flow.destination),
             wire,
+            reset: false,
             released: false,
             last_at: packet.at,
             renewed_at: packet.at,
@@ -488,7 +492,10 @@ fn nearness<State>(connection: &Connection<State>, from: End, packet: &Packet<'_
         // The ports may have been used again without a sight of the new connection's SYN. Its numbers are not unrelated: the
         // first one goes up with the clock (RFC 6528 section 3), or lies 65,537 past the last one that the old connection
         // used (tcp_timewait_state_process, tcp_twsk_unique).
-        if connection.side(from).is_past_end(packet.seq) {
+        let side = connection.side(from);
+        // What follows a reset is the other connection's as well, but for an end that was under way.
+        let follows = side.seq.is_none_or(|last| is_later(packet.seq, last));
+        if side.is_past_end(packet.seq) || (connection.reset && follows && packet.wire_len > 0) {
             return None;
         }
         let near = if connection.is_closing() { SEQ_NEAR } else { SEQ_SAME };

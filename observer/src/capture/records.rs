@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use observer_core::connection::{Address, Beginnings, Flow, Opaque, Packet, Tap};
 use observer_core::ids::SocketId;
-use observer_ebpf::record::{FLAG_CLOSES, FLAG_LOOPED, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_MASK};
+use observer_ebpf::record::{FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_MASK};
 
 use super::clock::Clock;
 use super::kernel::KernelSource;
@@ -135,6 +135,7 @@ fn packet<'a>(clock: &Clock, record: &Record, captured: &'a [u8]) -> Event<'a> {
             bytes: captured,
             tap: tap(record),
             closes: record.flags & FLAG_CLOSES != 0,
+            resets: record.flags & FLAG_RESETS != 0,
             token: record.token,
         },
         cgroup: record.cgroup,

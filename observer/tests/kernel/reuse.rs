@@ -8,7 +8,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::ends::{Ends, REQUEST, RESPONSE};
 use crate::seen::{Seen, Side};
-use crate::wire::on;
+use crate::wire::{on, with_least_privileges};
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +55,8 @@ fn end(ends: Ends, ending: Ending) {
     }
 }
 
-fn each_use_of_a_pair_of_ports_is_a_connection(listens: &str, to: &str, from: &str) {
-    let mut seen = Seen::open(&on("lo"));
+/// Returns the cookies of both ends of every use.
+fn each_use_is_a_connection(seen: &mut Seen, listens: &str, to: &str, from: &str) -> Vec<(u64, u64)> {
     let listener = TcpListener::bind(listens).unwrap();
     let server = SocketAddr::new(to.parse().unwrap(), listener.local_addr().unwrap().port());
     let from: SocketAddr = from.parse().unwrap();
@@ -74,39 +74,52 @@ fn each_use_of_a_pair_of_ports_is_a_connection(listens: &str, to: &str, from: &s
     seen.until("every request and response", |seen| {
         heads(seen, from, server, REQUEST).len() >= USES && heads(seen, server, from, RESPONSE).len() >= USES
     });
-    let mut requests = heads(&seen, from, server, REQUEST);
-    assert_eq!(requests, heads(&seen, server, from, RESPONSE), "a response belongs to the connection of its request");
+    let mut requests = heads(seen, from, server, REQUEST);
+    assert_eq!(requests, heads(seen, server, from, RESPONSE), "a response belongs to the connection of its request");
     requests.dedup();
     assert_eq!(requests.len(), USES, "each use is a connection of its own: {requests:?}");
     assert_eq!(seen.lost(), []);
+    cookies
+}
 
-    // What tells them apart: where the kernel says that a connection begins, its first bytes are seen.
-    for (index, (client_cookie, server_cookie)) in cookies.into_iter().enumerate() {
+/// Where the kernel says that a connection begins, its first bytes are seen.
+fn beginnings_are_true(seen: &Seen, cookies: &[(u64, u64)]) {
+    for (index, (client_cookie, server_cookie)) in cookies.iter().enumerate() {
         let begins = |cookie: u64| {
             let told = seen.sockets.iter().find_map(|event| match event {
-                SocketEvent::Established { socket, beginnings, .. } if socket.0 == cookie => *beginnings,
+                SocketEvent::Established { socket, flow, beginnings, .. } if socket.0 == cookie => {
+                    Some((*flow, (*beginnings)?))
+                }
                 _ => None,
             });
             told.unwrap_or_else(|| panic!("connection {index} was not told of"))
         };
-        let (client, accepted) = (begins(client_cookie), begins(server_cookie));
+        let ((flow, client), (_, accepted)) = (begins(*client_cookie), begins(*server_cookie));
         assert_eq!((client.sent, client.received), (accepted.received, accepted.sent));
+        let [from, to] = [flow.source, flow.destination].map(|end| SocketAddr::new(end.ip, end.port));
         let is_seen = |from, to, seq| seen.flow(from, to, Side::Wire).iter().any(|packet| packet.seq == seq);
-        assert!(is_seen(from, server, client.sent) && is_seen(server, from, accepted.sent));
+        assert!(is_seen(from, to, client.sent) && is_seen(to, from, accepted.sent));
     }
 }
 
 #[test]
-fn each_use_of_a_pair_of_ports_is_a_connection_over_ipv4() {
-    each_use_of_a_pair_of_ports_is_a_connection("127.0.0.1:0", "127.0.0.1", "127.0.0.1:21104");
+fn each_use_of_a_pair_of_ports_is_a_connection() {
+    let cases = [
+        ("127.0.0.1:0", "127.0.0.1", "127.0.0.1:21104"),
+        ("[::1]:0", "::1", "[::1]:21106"),
+        // A server of both families.
+        ("[::]:0", "127.0.0.1", "127.0.0.1:21146"),
+    ];
+    for (listens, to, from) in cases {
+        let mut seen = Seen::open(&on("lo"));
+        let cookies = each_use_is_a_connection(&mut seen, listens, to, from);
+        beginnings_are_true(&seen, &cookies);
+    }
 }
 
 #[test]
-fn each_use_of_a_pair_of_ports_is_a_connection_over_ipv6() {
-    each_use_of_a_pair_of_ports_is_a_connection("[::1]:0", "::1", "[::1]:21106");
-}
-
-#[test]
-fn each_use_of_a_pair_of_ports_is_a_connection_at_a_server_of_both_families() {
-    each_use_of_a_pair_of_ports_is_a_connection("[::]:0", "127.0.0.1", "127.0.0.1:21146");
+fn each_use_of_a_pair_of_ports_is_a_connection_without_the_socket_hooks() {
+    let mut seen = with_least_privileges(&on("lo"));
+    each_use_is_a_connection(&mut seen, "127.0.0.1:0", "127.0.0.1", "127.0.0.1:21156");
+    assert_eq!(seen.sockets, []);
 }

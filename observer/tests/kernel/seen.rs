@@ -49,6 +49,11 @@ impl Seen {
         Self::of(open(options), false)
     }
 
+    /// What this capture sees.
+    pub fn by(capture: KernelCapture) -> Self {
+        Self::of(capture, false)
+    }
+
     /// Captures at every socket.
     pub fn everywhere() -> Self {
         let idle = IDLE.lock().unwrap().pop();

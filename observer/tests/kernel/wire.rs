@@ -1,8 +1,7 @@
 //! The socket filter on an interface: every packet once, with and without VLAN tags.
 
-use std::time::Duration;
-
-use observer::capture::{Event, KernelCapture, KernelSource, Options, Source};
+use observer::capture::{KernelCapture, KernelSource, Options};
+use observer_ebpf::program::{Gives, PROGRAMS};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::ends::{Ends, LOOPBACK, REQUEST, RESPONSE};
@@ -12,6 +11,26 @@ use crate::seen::{Seen, Side};
 /// The socket filter on an interface.
 pub fn on(interface: &str) -> Options {
     Options { source: KernelSource::SocketFilter, interface: Some(interface.into()), ..Options::default() }
+}
+
+/// The same with the least privileges that it takes: the socket hooks, which take CAP_NET_ADMIN, are refused.
+pub fn with_least_privileges(options: &Options) -> Seen {
+    // Lifts the limit on locked memory of this process, which older kernels count maps as.
+    drop(Seen::everywhere());
+    let capture = std::thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            let mut sets = capabilities(None).unwrap();
+            sets.effective = CapabilitySet::BPF | CapabilitySet::NET_RAW | CapabilitySet::PERFMON;
+            set_capabilities(None, sets).unwrap();
+            KernelCapture::open(options).unwrap_or_else(|error| panic!("{error}"))
+        });
+        opening.join().unwrap()
+    });
+    for state in capture.programs() {
+        let program = PROGRAMS.iter().find(|program| program.name == state.program).unwrap();
+        assert_eq!(state.outcome.is_err(), program.gives == Gives::Owners, "{state:?}");
+    }
+    Seen::by(capture)
 }
 
 #[test]
@@ -95,35 +114,14 @@ fn an_interface_that_does_not_exist_is_named() {
 }
 
 #[test]
-fn with_the_least_privileges_packets_are_seen_and_the_socket_hooks_are_refused() {
-    // Lifts the limit on locked memory of this process, which older kernels count maps as.
-    drop(Seen::everywhere());
+fn with_the_least_privileges_packets_are_seen_without_the_socket_hooks() {
+    let mut seen = with_least_privileges(&on("lo"));
     let ends = Ends::on(LOOPBACK);
+    ends.to_server(REQUEST);
+    ends.to_client(RESPONSE);
     let (client, server) = ends.addresses();
-    std::thread::scope(|scope| {
-        let observing = scope.spawn(|| {
-            let mut sets = capabilities(None).unwrap();
-            sets.effective = CapabilitySet::BPF | CapabilitySet::NET_RAW | CapabilitySet::PERFMON;
-            set_capabilities(None, sets).unwrap();
-            let mut capture = KernelCapture::open(&on("lo")).unwrap_or_else(|error| panic!("{error}"));
-            for state in capture.programs() {
-                let is_seen = state.program.starts_with("wire");
-                assert_eq!(state.outcome.is_ok(), is_seen, "{state:?}");
-            }
-            ends.to_server(REQUEST);
-            let mut is_told = false;
-            let end = std::time::Instant::now() + Duration::from_secs(30);
-            while !is_told && std::time::Instant::now() < end {
-                let tell = &mut |event: Event<'_>| {
-                    if let Event::Packet { packet, .. } = event {
-                        let ports = (packet.flow.source.port, packet.flow.destination.port);
-                        is_told |= ports == (client.port(), server.port()) && packet.bytes == REQUEST;
-                    }
-                };
-                capture.poll(Duration::from_millis(5), tell).unwrap();
-            }
-            assert!(is_told);
-        });
-        observing.join().unwrap();
+    seen.until("the exchange", |seen| {
+        seen.stream(client, server, Side::Wire) == REQUEST && seen.stream(server, client, Side::Wire) == RESPONSE
     });
+    assert_eq!((seen.sockets.as_slice(), seen.lost()), (&[][..], vec![]));
 }

@@ -8,7 +8,8 @@ use expect_test::{Expect, expect};
 use super::*;
 
 /// Seconds, a tap, a flow (`a>b`, ports or letters) and a sequence number, one packet a line:
-/// `0 egress:7:lo a>b 100`, `0 ingress:8:lo a>b 100`, `0 egress:7 a>b 100`, `0 wire a>b 100 closes`; or
+/// `0 egress:7:lo a>b 100`, `0 ingress:8:lo a>b 100`, `0 egress:7 a>b 100`, `0 wire a>b 100 closes`; without payload
+/// `0 wire a>b 100 ends`, `0 wire a>b 100 resets`; or
 /// `0 established 9 b>a`, the same with its beginnings `0 established 9 b>a 900 100`, `0 released 7`, `0 expire 60`.
 fn check(limit: usize, script: &str, expected: &Expect) {
     let mut table = Connections::new(limit);
@@ -33,10 +34,11 @@ fn check(limit: usize, script: &str, expected: &Expect) {
                     at,
                     flow: flow(words[2]),
                     seq: words[3].parse().unwrap(),
-                    wire_len: 1,
+                    wire_len: u32::from(!matches!(words.get(4), Some(&("ends" | "resets")))),
                     bytes: b"",
                     tap: parse_tap(tap),
-                    closes: words.get(4) == Some(&"closes"),
+                    closes: matches!(words.get(4), Some(&("closes" | "ends" | "resets"))),
+                    resets: words.get(4) == Some(&"resets"),
                     token: 0,
                 };
                 let sight = table.packet(&packet, || (), |connection| gone.push(connection.id.0)).unwrap();
@@ -385,6 +387,7 @@ fn idle_connections_expire_and_leave_nothing_behind() {
             bytes: b"",
             tap: Tap::Egress { socket: SocketId(u64::from(number) + 1), looped: false },
             closes: false,
+            resets: false,
             token: 0,
         };
         assert!(table.packet(&packet, || (), |_| ()).unwrap().new);
@@ -408,6 +411,7 @@ fn a_peer_that_makes_up_sequence_numbers_cannot_make_the_search_long() {
             bytes: b"",
             tap: Tap::Wire,
             closes: true,
+            resets: false,
             token: 0,
         };
         table.packet(&packet, || (), |_| ()).unwrap();
@@ -471,6 +475,32 @@ fn on_the_wire_a_connection_that_is_told_of_late_is_not_the_one_before_it() {
             0 wire a>b 5100                  → 1 from First
                 gone: [0]
             ConnectionCounters { tracked: 1, evicted: 0 }
+        "#]],
+    );
+}
+
+#[test]
+fn on_the_wire_what_follows_a_reset_is_another_connection() {
+    check(
+        9,
+        "0 wire a>b 100
+         0 wire b>a 900
+         0 wire b>a 930 resets
+         0 wire a>b 100
+         0 wire a>b 130 ends
+         0 wire a>b 5000
+         0 wire b>a 7000
+         0 wire b>a 900",
+        &expect![[r#"
+            0 wire a>b 100                   → 0 from First new
+            0 wire b>a 900                   → 0 from Second
+            0 wire b>a 930 resets            → 0 from Second
+            0 wire a>b 100                   → 0 from First
+            0 wire a>b 130 ends              → 0 from First
+            0 wire a>b 5000                  → 1 from First new
+            0 wire b>a 7000                  → 1 from Second
+            0 wire b>a 900                   → 0 from Second
+            ConnectionCounters { tracked: 2, evicted: 0 }
         "#]],
     );
 }
