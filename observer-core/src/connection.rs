@@ -6,9 +6,11 @@ use crate::ids::SocketId;
 use crate::time::Timestamp;
 
 mod ends;
+mod held;
 mod table;
 
-pub use table::{Connection, ConnectionCounters, Connections, Sight};
+pub use held::Connection;
+pub use table::{ConnectionCounters, Connections, Sight};
 
 /// An address and port of a flow. IPv4 addresses mapped into IPv6 are kept as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

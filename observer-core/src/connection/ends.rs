@@ -5,7 +5,8 @@
 
 use rustc_hash::FxHashMap;
 
-use super::table::{SAME_FLOW_MAX, UNKNOWN};
+use super::held::UNKNOWN;
+use super::table::SAME_FLOW_MAX;
 use super::{Beginnings, Flow};
 use crate::arena::{Arena, List};
 use crate::ids::SocketId;
