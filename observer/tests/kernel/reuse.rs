@@ -25,7 +25,7 @@ const ENDINGS: [Ending; 3] = [Ending::Closed, Ending::ClientResets, Ending::Serv
 const USES: usize = 30;
 
 /// A connection from `from` to a listener.
-fn connection(from: SocketAddr, listener: &TcpListener, to: SocketAddr) -> Ends {
+pub fn connection(from: SocketAddr, listener: &TcpListener, to: SocketAddr) -> Ends {
     let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
     sockopt::set_socket_reuseaddr(&socket, true).unwrap();
@@ -82,9 +82,12 @@ fn each_use_is_a_connection(seen: &mut Seen, listens: &str, to: &str, from: &str
     cookies
 }
 
-/// Where the kernel says that a connection begins, its first bytes are seen.
-fn beginnings_are_true(seen: &Seen, cookies: &[(u64, u64)]) {
+/// Where the kernel says that a connection begins, its first bytes are seen, and they are joined with its sockets.
+fn joins_are_true(seen: &Seen, cookies: &[(u64, u64)]) {
+    let requests: Vec<_> = seen.packets.iter().filter(|packet| packet.bytes == REQUEST).collect();
+    assert_eq!(requests.len(), cookies.len());
     for (index, (client_cookie, server_cookie)) in cookies.iter().enumerate() {
+        assert_eq!(requests[index].holders, (Some(*client_cookie), Some(*server_cookie)));
         let begins = |cookie: u64| {
             let told = seen.sockets.iter().find_map(|event| match event {
                 SocketEvent::Established { socket, flow, beginnings, .. } if socket.0 == cookie => {
@@ -113,7 +116,7 @@ fn each_use_of_a_pair_of_ports_is_a_connection() {
     for (listens, to, from) in cases {
         let mut seen = Seen::open(&on("lo"));
         let cookies = each_use_is_a_connection(&mut seen, listens, to, from);
-        beginnings_are_true(&seen, &cookies);
+        joins_are_true(&seen, &cookies);
     }
 }
 

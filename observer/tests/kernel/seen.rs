@@ -29,6 +29,8 @@ pub struct SeenPacket {
     pub at_ns: u64,
     /// The number of its connection.
     pub connection: u64,
+    /// The cookies of its sender's socket and of its receiver's, where the connection knows them.
+    pub holders: (Option<u64>, Option<u64>),
 }
 
 /// A capture and all it told so far.
@@ -109,18 +111,24 @@ impl Seen {
     fn look(&mut self) {
         let Self { capture, packets, opaque, sockets, table, .. } = self;
         let tell = &mut |event: Event<'_>| match event {
-            Event::Packet { packet, .. } => packets.push(SeenPacket {
-                from: (packet.flow.source.ip, packet.flow.source.port).into(),
-                to: (packet.flow.destination.ip, packet.flow.destination.port).into(),
-                seq: packet.seq,
-                wire_len: packet.wire_len,
-                bytes: packet.bytes.to_vec(),
-                tap: packet.tap,
-                closes: packet.closes,
-                token: packet.token,
-                at_ns: packet.at.0,
-                connection: table.packet(&packet, || (), |_| {}).unwrap().connection.id.0,
-            }),
+            Event::Packet { packet, .. } => {
+                let sight = table.packet(&packet, || (), |_| {}).unwrap();
+                let (connection, from) = (sight.connection, sight.from);
+                let holder = |end| connection.socket(end).map(|socket| socket.0);
+                packets.push(SeenPacket {
+                    from: (packet.flow.source.ip, packet.flow.source.port).into(),
+                    to: (packet.flow.destination.ip, packet.flow.destination.port).into(),
+                    seq: packet.seq,
+                    wire_len: packet.wire_len,
+                    bytes: packet.bytes.to_vec(),
+                    tap: packet.tap,
+                    closes: packet.closes,
+                    token: packet.token,
+                    at_ns: packet.at.0,
+                    connection: connection.id.0,
+                    holders: (holder(from), holder(from.other())),
+                });
+            }
             Event::Opaque { flow, tap, kind, .. } => opaque.push((
                 (flow.source.ip, flow.source.port).into(),
                 (flow.destination.ip, flow.destination.port).into(),

@@ -1,11 +1,14 @@
 //! The socket filter on an interface: every packet once, with and without VLAN tags.
 
+use std::net::TcpListener;
+
 use observer::capture::{KernelCapture, KernelSource, Options};
 use observer_ebpf::program::{Gives, PROGRAMS};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::ends::{Ends, LOOPBACK, REQUEST, RESPONSE};
 use crate::namespaces::Pair;
+use crate::reuse::connection;
 use crate::seen::{Seen, Side};
 
 /// The socket filter on an interface.
@@ -124,4 +127,28 @@ fn with_the_least_privileges_packets_are_seen_without_the_socket_hooks() {
         seen.stream(client, server, Side::Wire) == REQUEST && seen.stream(server, client, Side::Wire) == RESPONSE
     });
     assert_eq!((seen.sockets.as_slice(), seen.lost()), (&[][..], vec![]));
+}
+
+#[test]
+fn sockets_with_the_same_ports_in_another_namespace_are_not_taken_for_the_ends() {
+    let pair = Pair::new("joined");
+    let mut seen = pair.in_a(|| Seen::open(&on("lo")));
+    let connect = || {
+        let listener = TcpListener::bind("127.0.0.1:18090").unwrap();
+        let ends = connection("127.0.0.1:18091".parse().unwrap(), &listener, listener.local_addr().unwrap());
+        ends.to_server(REQUEST);
+        ends
+    };
+    // Whichever comes last is the newest.
+    let before = pair.in_b(connect);
+    let ours = pair.in_a(connect);
+    drop(before);
+    let after = pair.in_b(connect);
+    ours.to_client(RESPONSE);
+    let ((client, server), (client_cookie, server_cookie)) = (ours.addresses(), ours.cookies());
+    assert_eq!((client, server), after.addresses());
+    seen.until("the response", |seen| seen.stream(server, client, Side::Wire) == RESPONSE);
+    let holders = |from, to| -> Vec<_> { seen.flow(from, to, Side::Wire).iter().map(|each| each.holders).collect() };
+    assert_eq!(holders(client, server), [(Some(client_cookie), Some(server_cookie))]);
+    assert_eq!(holders(server, client), [(Some(server_cookie), Some(client_cookie))]);
 }
