@@ -27,5 +27,6 @@ pub mod limits;
 pub mod message;
 pub mod names;
 pub mod propagation;
+mod recent;
 pub mod sampling;
 pub mod time;

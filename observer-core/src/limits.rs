@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The longest head that is read, in bytes, per message: the bound; servers refuse heads far shorter (nginx 32 KiB,
+/// The longest head that is read, in bytes, per message; servers refuse heads far shorter (nginx 32 KiB,
 /// Apache 8 KiB a line, Node 16 KiB).
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// How long an arrived trace is remembered (contract, "Two memories decide").

@@ -3,7 +3,6 @@
 //! [`traces`] counts, [`interval`] says how sure a ratio is, [`verdict`] compares it with a declared one. Which rule a ratio is
 //! compared with, and whom that blames, is decided in [`crate::audit`].
 
-mod generations;
 pub mod interval;
 pub mod series;
 pub mod traces;
