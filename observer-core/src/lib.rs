@@ -29,3 +29,4 @@ pub mod names;
 pub mod propagation;
 pub mod sampling;
 pub mod time;
+pub mod yaml;

@@ -5,7 +5,6 @@
 mod environment;
 mod resolve;
 mod tenant_rules;
-mod yaml;
 
 use std::fmt;
 

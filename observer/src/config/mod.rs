@@ -2,11 +2,11 @@
 //!
 //! Unknown keys, wrong types and values out of range are one line each that names file, line, key and what to write.
 
+mod field;
 mod nearest;
 mod read;
 mod values;
 pub mod watch;
-mod yaml;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -248,8 +248,8 @@ impl Config {
     ///
     /// The first thing that is wrong with it.
     pub fn parse(name: &str, directory: &Path, text: &str) -> Result<Self, ConfigError> {
-        let tree = yaml::parse(name, text)?;
-        read::config(&yaml::Field::root(name, &tree), directory)
+        let tree = field::parse(name, text)?;
+        read::config(&field::Field::root(name, &tree), directory)
     }
 
     /// The configured extractors.

@@ -6,8 +6,8 @@ use observer_core::context::{TenantSource, WeightSource};
 use observer_core::limits::Limits;
 use regex::Regex;
 
+use super::field::{Field, Section};
 use super::values::{self, Pattern};
-use super::yaml::{Field, Section};
 use super::{
     Audit, Capture, Config, ConfigError, Declared, DeclaredFile, External, Requirement, ServiceRule, SourceName,
 };
@@ -30,7 +30,7 @@ const KEYS: &[&str] = &[
     "audit",
 ];
 /// Ten times the default of the contract; beyond it the series alone would exceed the memory limit.
-const NAMES_MAX: i64 = 10_000;
+const NAMES_MAX: u32 = 10_000;
 /// Below this the reorder buffers of a handful of connections no longer fit.
 const MEMORY_BYTES_MIN: usize = 8 * 1024 * 1024;
 
@@ -109,7 +109,7 @@ fn service(field: &Field<'_>) -> Read<ServiceRule> {
 }
 
 fn port(field: &Field<'_>) -> Read<u16> {
-    field.count(1, 65_535).map(|port| u16::try_from(port).unwrap_or(u16::MAX))
+    field.count(1, u16::MAX.into()).map(|port| u16::try_from(port).unwrap_or(u16::MAX))
 }
 
 fn cgroup(field: &Field<'_>) -> Read<String> {
