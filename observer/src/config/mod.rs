@@ -9,16 +9,16 @@ mod values;
 pub mod watch;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use observer_core::context::{Extractors, TenantSource, WeightSource};
 use observer_core::limits::Limits;
 
 pub use crate::attribute::naming::ServiceRule;
-pub use values::Pattern;
+pub use crate::attribute::peers::External;
+use crate::pattern::Pattern;
 pub(crate) use values::duration;
 
 /// Everything that can be configured, with the defaults of the contract.
@@ -58,25 +58,6 @@ pub struct Config {
     pub only: Only,
     /// What is configured and not honoured by this version, one line each.
     pub notices: Vec<String>,
-}
-
-/// A peer that is external.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum External {
-    /// By the host name that requests to it carry.
-    Host(Pattern),
-    /// By its address.
-    Network(IpNet),
-}
-
-impl External {
-    /// Whether a peer at `address`, called `host` in the request where it names one, is external by this entry.
-    pub fn matches(&self, address: IpAddr, host: Option<&str>) -> bool {
-        match self {
-            Self::Host(pattern) => host.is_some_and(|host| pattern.matches(host)),
-            Self::Network(network) => network.contains(&address),
-        }
-    }
 }
 
 /// What must hold whatever the rules say.

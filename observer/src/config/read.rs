@@ -7,10 +7,11 @@ use observer_core::limits::Limits;
 use regex::Regex;
 
 use super::field::{Field, Section};
-use super::values::{self, Pattern};
+use super::values;
 use super::{
     Audit, Capture, Config, ConfigError, Declared, DeclaredFile, External, Requirement, ServiceRule, SourceName,
 };
+use crate::pattern::Pattern;
 
 const KEYS: &[&str] = &[
     "environment",

@@ -20,8 +20,9 @@ use std::rc::Rc;
 
 use super::Progress;
 use super::parties::{EndAt, Known, Parties, Party};
-use crate::config::{Config, Pattern};
+use crate::config::Config;
 use crate::output::snapshot::{ErrorCount, TableUse};
+use crate::pattern::Pattern;
 use observer_core::ids::WorkloadId;
 
 /// What is kept of a connection between its messages.
