@@ -7,6 +7,8 @@
 mod declared;
 mod parties;
 mod stages;
+#[cfg(test)]
+mod tests;
 
 use observer_core::audit::report::{Capture, ObserverInfo, Report};
 use observer_core::audit::{Auditor, Inputs, Loss, Settings};

@@ -18,7 +18,7 @@ use observer_core::limits::Limits;
 
 pub use crate::attribute::naming::ServiceRule;
 pub use crate::attribute::peers::External;
-use crate::pattern::Pattern;
+pub use crate::pattern::Pattern;
 pub(crate) use values::duration;
 
 /// Everything that can be configured, with the defaults of the contract.
