@@ -88,22 +88,17 @@ pub struct Pipeline {
 impl Pipeline {
     /// A line for one run. Live, the processes and sockets that exist are read before it returns, so the source is to be
     /// open by then: what begins in between is told by it.
-    ///
-    /// # Errors
-    ///
-    /// A declared file that cannot be read.
-    pub fn new(config: &Config, mode: Mode) -> anyhow::Result<Self> {
+    pub fn new(config: &Config, mode: Mode) -> Self {
         let parties = match mode {
             Mode::Live => Parties::host(config),
             Mode::File => Parties::file(config),
         };
-        let declared = Declared::new(config)?;
-        Ok(Self {
+        Self {
             mode,
             connections: Connections::new(connections_max(&config.limits)),
             parties,
             stages: Stages::new(config),
-            declared,
+            declared: Declared::new(config),
             anomalies: Anomalies::default(),
             auditor: Auditor::default(),
             observer: observer_info(),
@@ -113,21 +108,16 @@ impl Pipeline {
             lost: 0,
             overdue_at: Timestamp::default(),
             quiet: Vec::new(),
-        })
+        }
     }
 
     /// Takes over a configuration that was read again. What was counted stays.
-    ///
-    /// # Errors
-    ///
-    /// A declared file that cannot be read; then nothing is taken over.
-    pub fn reconfigure(&mut self, config: &Config) -> anyhow::Result<()> {
-        self.declared = Declared::new(config)?;
+    pub fn reconfigure(&mut self, config: &Config) {
+        self.declared = Declared::new(config);
         self.environment.clone_from(&config.environment);
         self.settings = settings(config);
         self.stages.reconfigure(config);
         self.parties.reconfigure(config);
-        Ok(())
     }
 
     /// Takes the next event.

@@ -8,8 +8,8 @@ use observer_core::time::Timestamp;
 
 use crate::capture::Source;
 use crate::cli::args::{FailOn, ReportArgs, RunArgs};
-use crate::cli::deliver;
 use crate::cli::exit::{Failure, Outcome, Status};
+use crate::cli::{check_destination, deliver};
 use crate::config::Config;
 use crate::config::watch::Watch;
 use crate::output::snapshot::{Shared, Snapshot};
@@ -39,7 +39,8 @@ pub fn run(args: &RunArgs) -> Outcome {
     });
     let listener = listener.transpose()?;
     let mut source = live::open(&config)?;
-    let mut pipeline = Pipeline::new(&config, Mode::Live)?;
+    check_destination(args.report.as_deref())?;
+    let mut pipeline = Pipeline::new(&config, Mode::Live);
     let shared = Shared::default();
     let http = listener.map(|listener| (listener, shared.clone()));
     let edge = Edge::start(Duties { http, watch: Watch::new(&config) })?;
@@ -89,10 +90,8 @@ impl Agent {
     fn beside(&mut self, pipeline: &mut Pipeline, source: &dyn Source, now: Timestamp) -> bool {
         self.shared.alive(now);
         if let Some(config) = self.told.new_config() {
-            match pipeline.reconfigure(&config) {
-                Ok(()) => self.reconfigure(config),
-                Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
-            }
+            pipeline.reconfigure(&config);
+            self.reconfigure(config);
         }
         if now.since(self.published) >= PUBLISH || now < self.published {
             self.published = now;
@@ -184,7 +183,7 @@ mod tests {
             audit: Some(audit.clone()),
             ..Config::default()
         };
-        let mut pipeline = Pipeline::new(&config("one"), Mode::Live).unwrap();
+        let mut pipeline = Pipeline::new(&config("one"), Mode::Live);
         let (shared, told) = (Shared::default(), Told::default());
         let mut agent = Agent::new(config("one"), shared.clone(), told.clone()).unwrap();
         let source = silence();
@@ -211,7 +210,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let audit = Audit { directory: place.path().to_owned(), interval: Duration::from_secs(5), ..Audit::default() };
         let config = Config { audit: Some(audit), ..Config::default() };
-        let mut pipeline = Pipeline::new(&config, Mode::Live).unwrap();
+        let mut pipeline = Pipeline::new(&config, Mode::Live);
         let mut agent = Agent::new(config, Shared::default(), Told::default()).unwrap();
         let (source, start) = (silence(), agent.audited);
         agent.beside(&mut pipeline, &source, start.after(Duration::from_secs(4)));

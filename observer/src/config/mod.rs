@@ -78,19 +78,21 @@ pub struct Requirement {
 pub struct Declared {
     /// `OTEL_*` of the observed processes.
     pub process_environment: bool,
-    /// Files and directories.
+    /// Files of tenant rules.
     pub files: Vec<DeclaredFile>,
     /// Addresses of databases.
     pub databases: Vec<String>,
 }
 
-/// A file or directory with declared rules.
+/// A file with declared rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeclaredFile {
     /// As the configuration spells it, and as reports show it.
     pub name: String,
     /// Where it is: relative names are relative to the configuration file.
     pub path: PathBuf,
+    /// What it says.
+    pub text: String,
 }
 
 /// What is captured.
@@ -139,7 +141,7 @@ impl SourceName {
 /// Where and how often audits are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
-    /// The directory; created where it does not exist.
+    /// The directory, created where it does not exist; a relative name is relative to the configuration file.
     pub directory: PathBuf,
     /// How often.
     pub interval: Duration,

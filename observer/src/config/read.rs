@@ -1,6 +1,6 @@
 //! The tree of `observer.yaml` comes in, a [`Config`] goes out: one function a key, the keys in the order of the file.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use observer_core::context::{TenantSource, WeightSource};
 use observer_core::limits::Limits;
@@ -84,7 +84,7 @@ pub(super) fn config(root: &Field<'_>, directory: &Path) -> Read<Config> {
         return Err(field.wrong("OTLP comes with a later version; remove this key"));
     }
     if let Some(field) = section.get("audit") {
-        config.audit = if field.is_false() { None } else { Some(audit(&field)?) };
+        config.audit = if field.is_false() { None } else { Some(audit(&field, directory)?) };
     }
     Ok(config)
 }
@@ -215,13 +215,16 @@ fn declared(field: &Field<'_>, directory: &Path, notices: &mut Vec<String>) -> R
     for item in section.get("files").map(|field| field.list()).transpose()?.unwrap_or_default() {
         let name = item.text()?.to_owned();
         let path = directory.join(&name);
-        if let Err(error) = std::fs::metadata(&path) {
-            return Err(item.wrong(match error.kind() {
-                std::io::ErrorKind::NotFound => format!("{}: no such file", path.display()),
-                _ => format!("{}: cannot be read: {error}", path.display()),
-            }));
-        }
-        files.push(DeclaredFile { name, path });
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            let problem = match error.kind() {
+                std::io::ErrorKind::NotFound => "no such file; give its path from the configuration file on".to_owned(),
+                std::io::ErrorKind::IsADirectory => "is a directory; name each file in it".to_owned(),
+                std::io::ErrorKind::InvalidData => "not UTF-8 text; name a file of tenant rules".to_owned(),
+                _ => format!("cannot be read: {error}"),
+            };
+            item.wrong(format!("{}: {problem}", path.display()))
+        })?;
+        files.push(DeclaredFile { name, path, text });
     }
     let databases = each(&section, "databases", database)?.unwrap_or_default();
     if let (Some(field), false) = (section.get("databases"), databases.is_empty()) {
@@ -279,11 +282,11 @@ fn source(field: &Field<'_>) -> Read<SourceName> {
     })
 }
 
-fn audit(field: &Field<'_>) -> Read<Audit> {
+fn audit(field: &Field<'_>, directory: &Path) -> Read<Audit> {
     let section = field.section(&["directory", "interval", "keep"])?;
     let mut audit = Audit::default();
     if let Some(field) = section.get("directory") {
-        audit.directory = PathBuf::from(field.text()?);
+        audit.directory = directory.join(field.text()?);
     }
     if let Some(field) = section.get("interval") {
         audit.interval = field.read(values::duration)?;

@@ -102,6 +102,22 @@ fn an_empty_file_means_the_defaults() {
 }
 
 #[test]
+fn relative_names_are_relative_to_the_configuration_file() {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::create_dir(place.path().join("etc")).unwrap();
+    std::fs::write(place.path().join("etc/rules.yaml"), "default: 0.1\n").unwrap();
+    let path = place.path().join("etc/observer.yaml");
+    std::fs::write(&path, "audit: {directory: ../audits}\ndeclared: {files: [rules.yaml]}\n").unwrap();
+    let config = Config::load(&path).unwrap();
+    assert_eq!(config.audit.unwrap().directory, place.path().join("etc/../audits"));
+    assert_eq!(
+        (config.declared.files[0].name.as_str(), config.declared.files[0].text.as_str()),
+        ("rules.yaml", "default: 0.1\n")
+    );
+    assert_eq!(good("audit: {directory: /srv/audits}").audit.unwrap().directory, Path::new("/srv/audits"));
+}
+
+#[test]
 fn metrics_and_audits_can_be_turned_off() {
     let config = good("prometheus: false\naudit: false\n");
     assert_eq!((config.listen, config.audit), (None, None));
@@ -306,7 +322,13 @@ fn addresses_paths_and_times_are_checked() {
     );
     wrong(
         "declared:\n  files:\n    - rules.yaml\n",
-        &expect!["observer.yaml:3: declared.files[0]: /nowhere/rules.yaml: no such file"],
+        &expect![
+            "observer.yaml:3: declared.files[0]: /nowhere/rules.yaml: no such file; give its path from the configuration file on"
+        ],
+    );
+    wrong(
+        "declared: {files: [/]}",
+        &expect!["observer.yaml:1: declared.files[0]: /: is a directory; name each file in it"],
     );
     wrong(
         "declared: {databases: ['mysql://user:secret@db']}",

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use observer_core::declared::{Declarations, Language, ProcessEnvironment, Resolution, Rules, process_environment};
+use observer_core::declared::{
+    Declarations, Language, ProcessEnvironment, Resolution, Rules, process_environment, tenant_rules,
+};
 use observer_core::ids::WorkloadId;
 use observer_core::names::Names;
 use observer_core::sampling::traces::Traces;
@@ -32,15 +34,9 @@ pub(super) struct Declared {
 }
 
 impl Declared {
-    /// Reads the files that the configuration names.
-    pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
-        let mut files = Vec::new();
-        for file in &config.declared.files {
-            let text = std::fs::read_to_string(&file.path).map_err(|error| {
-                anyhow::anyhow!("declared.files: {}: {error}; give a file that can be read", file.path.display())
-            })?;
-            files.push(observer_core::declared::tenant_rules(&file.name, &text));
-        }
+    /// What the files that the configuration names declare.
+    pub(super) fn new(config: &Config) -> Self {
+        let files = config.declared.files.iter().map(|file| tenant_rules(&file.name, &file.text)).collect();
         let mut declared = Self {
             environment: config.environment.clone(),
             files,
@@ -51,7 +47,7 @@ impl Declared {
             rules: Rules::default(),
         };
         declared.put_together();
-        Ok(declared)
+        declared
     }
 
     pub(super) fn rules(&self) -> &Rules {

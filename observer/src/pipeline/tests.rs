@@ -28,7 +28,7 @@ struct Interface {
 
 impl Interface {
     fn new(config: &Config) -> Self {
-        Self { pipeline: Pipeline::new(config, Mode::File).unwrap(), now: START }
+        Self { pipeline: Pipeline::new(config, Mode::File), now: START }
     }
 
     /// Time passes as it does in a replay, tick by tick.
