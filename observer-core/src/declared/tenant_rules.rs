@@ -1,4 +1,4 @@
-//! The tenant rules file of the contract: its text comes in, rules and overrides with their lines go out, and for every value
+//! The tenant rules file: its text comes in, rules and overrides with their lines go out, and for every value
 //! that cannot be one what is wrong with it. What is right is kept whatever else is wrong.
 
 use super::{Declarations, Override, OverrideState, Problem, Rule, Sampler, SourceKind};

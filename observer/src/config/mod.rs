@@ -21,7 +21,7 @@ pub use crate::attribute::peers::External;
 pub use crate::pattern::Pattern;
 pub(crate) use values::duration;
 
-/// Everything that can be configured, with the defaults of the contract.
+/// Everything that can be configured, with its defaults.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The file it was read from; `None` for the defaults.

@@ -30,7 +30,7 @@ const KEYS: &[&str] = &[
     "otlp",
     "audit",
 ];
-/// Ten times the default of the contract; beyond it the series alone would exceed the memory limit.
+/// Ten times the default; beyond it the series alone would exceed the memory limit.
 const NAMES_MAX: u32 = 10_000;
 /// Below this the reorder buffers of a handful of connections no longer fit.
 const MEMORY_BYTES_MIN: usize = 8 * 1024 * 1024;
