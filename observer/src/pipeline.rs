@@ -54,7 +54,7 @@ const IDLE: Duration = Duration::from_mins(10);
 /// The share of the memory limit for connections, one in this many, and what one takes with its decoder.
 const CONNECTIONS_SHARE: usize = 4;
 const CONNECTION_BYTES: usize = 1024;
-/// How often silent connections are asked for what waits too long.
+/// How often silent connections are asked for what waits too long, and workloads that ended are forgotten.
 const OVERDUE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is kept of a connection.
@@ -218,6 +218,7 @@ impl Pipeline {
         if now.since(self.overdue_at) >= OVERDUE_INTERVAL {
             self.overdue_at = now;
             self.overdue(now);
+            self.stages.forget(|workload| self.parties.knows(workload));
         }
         if let Some(attribution) = self.parties.attribution() {
             self.declared.refresh(attribution, &self.stages.names);

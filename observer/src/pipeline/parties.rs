@@ -144,6 +144,14 @@ impl Parties {
         }
     }
 
+    /// Whether a workload still exists or ended a short while ago. Addresses of a capture file stay.
+    pub(super) fn knows(&self, workload: WorkloadId) -> bool {
+        match &self.from {
+            From::Host(attribution) => attribution.workload(workload).is_some(),
+            From::File { .. } => true,
+        }
+    }
+
     /// Messages that were counted for a peer because their end was still looked for.
     pub(super) fn unresolved(&self) -> u64 {
         self.unresolved
