@@ -65,6 +65,9 @@ pub fn run(args: &RunArgs) -> Outcome {
     deliver(&report, &ReportArgs { format: args.format, report: args.report.clone(), fail_on })
 }
 
+/// How long a run may see nothing before its log says so.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What makes two findings the same one: code, service, tenant, peer.
 type FindingKey = (Code, Option<String>, Option<String>, Option<String>);
 
@@ -76,14 +79,16 @@ struct Agent {
     audits: Option<Audits>,
     published: Timestamp,
     audited: Timestamp,
+    started: Timestamp,
     known: BTreeSet<FindingKey>,
 }
 
 impl Agent {
     fn new(config: Config, shared: Shared, told: Told) -> Result<Self, Failure> {
         let audits = config.audit.clone().map(Audits::start).transpose()?;
-        let audited = line::now();
-        Ok(Self { config, shared, told, audits, published: Timestamp::default(), audited, known: BTreeSet::new() })
+        let started = line::now();
+        let (published, audited) = (Timestamp::default(), started);
+        Ok(Self { config, shared, told, audits, published, audited, started, known: BTreeSet::new() })
     }
 
     /// What is due at `now`; false to stop.
@@ -103,7 +108,7 @@ impl Agent {
     fn publish(&mut self, pipeline: &mut Pipeline, source: &dyn Source, now: Timestamp) {
         let counters = source.counters();
         let report = pipeline.report(now, &counters);
-        self.announce(&report.findings);
+        self.announce(&report.findings, now);
         let interval = self.config.audit.as_ref().map(|audit| audit.interval);
         if let Some(audits) =
             self.audits.as_ref().filter(|_| interval.is_some_and(|due| now.since(self.audited) >= due))
@@ -115,10 +120,12 @@ impl Agent {
     }
 
     /// Logs findings that were not there before.
-    fn announce(&mut self, findings: &[Finding]) {
+    fn announce(&mut self, findings: &[Finding], now: Timestamp) {
+        let early = now.since(self.started) < PATIENCE;
+        let told = || findings.iter().filter(|finding| !(early && finding.code == Code::NothingObserved));
         let key =
             |finding: &Finding| (finding.code, finding.service.clone(), finding.tenant.clone(), finding.peer.clone());
-        for finding in findings.iter().filter(|finding| !self.known.contains(&key(finding))) {
+        for finding in told().filter(|finding| !self.known.contains(&key(finding))) {
             let severity = finding.severity.as_str();
             let message = safe(&finding.message);
             match finding.severity {
@@ -126,7 +133,7 @@ impl Agent {
                 Severity::Info => tracing::info!("{severity}: {message}"),
             }
         }
-        self.known = findings.iter().map(key).collect();
+        self.known = told().map(key).collect();
     }
 
     fn reconfigure(&mut self, config: Config) {
@@ -203,6 +210,18 @@ mod tests {
         let report = pipeline.report(start, &source.counters());
         agent.finish(&report);
         assert!(audit.directory.join(FILE_NAME).exists());
+    }
+
+    #[test]
+    fn that_nothing_was_observed_is_no_news_at_the_start() {
+        let config = Config { audit: None, ..Config::default() };
+        let mut pipeline = Pipeline::new(&config, Mode::Live);
+        let mut agent = Agent::new(config, Shared::default(), Told::default()).unwrap();
+        let (source, start) = (silence(), agent.started);
+        agent.beside(&mut pipeline, &source, start);
+        assert!(agent.known.is_empty());
+        agent.beside(&mut pipeline, &source, start.after(PATIENCE));
+        assert!(agent.known.iter().any(|(code, ..)| *code == Code::NothingObserved));
     }
 
     #[test]
