@@ -82,11 +82,6 @@ impl<State> Connection<State> {
         Some(self.side(end).socket).filter(|&socket| socket != UNKNOWN)
     }
 
-    /// When the last packet was seen.
-    pub fn last_at(&self) -> Timestamp {
-        self.last_at
-    }
-
     /// Whether one of the ends closed its direction.
     pub(super) fn is_closing(&self) -> bool {
         self.first.end.is_some() || self.second.end.is_some()

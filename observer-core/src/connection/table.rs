@@ -132,12 +132,6 @@ impl<State> Connections<State> {
         Some(Sight { connection, from, new, paired })
     }
 
-    /// The connection that a socket holds, for events that carry no payload.
-    pub fn of_socket(&mut self, socket: SocketId) -> Option<(&mut Connection<State>, End)> {
-        let (key, end) = *self.sockets.get(&socket)?;
-        Some((self.arena.get_mut(key)?, end))
-    }
-
     /// A connection was established at `socket`; `flow` leads from the local to the remote address. Where its first packet
     /// was seen under the name of the listening socket, it gets its own.
     pub fn established(&mut self, socket: SocketId, flow: &Flow) {

@@ -1,4 +1,4 @@
-//! A pid comes in; what `/proc` tells of the process goes out, read once and kept. Its open files are read in `files`.
+//! A pid comes in; what `/proc` tells of the process goes out, read once and kept. Its open files are read in `survey`.
 
 use std::io::Read;
 use std::os::linux::fs::MetadataExt;

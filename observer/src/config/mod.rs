@@ -239,11 +239,6 @@ impl Config {
     pub fn extractors(&self) -> Extractors {
         Extractors::new(self.tenant.clone(), self.weight.clone())
     }
-
-    /// Whether requests for this path are left out.
-    pub fn ignores(&self, path: &str) -> bool {
-        self.ignore.iter().any(|pattern| pattern.matches(path))
-    }
 }
 
 /// What is wrong with a configuration file.

@@ -70,7 +70,7 @@ fn every_key_of_the_documentation_is_read() {
     assert!(config.external[0].matches("10.0.0.1".parse().unwrap(), Some("api.partner.example")));
     assert!(config.external[1].matches("203.0.113.77".parse().unwrap(), None));
     assert!(!config.external[3].matches("192.0.2.2".parse().unwrap(), None));
-    assert!(config.ignores("/healthz") && config.ignores("/internal/x") && !config.ignores("/healthz2"));
+    assert_eq!(config.ignore, ["/healthz", "/metrics", "/internal/*"].map(Pattern::new));
     assert_eq!(config.requirements[0].ratio_at_least, Some(0.05));
     assert!(!config.declared.process_environment);
     assert_eq!((config.tolerance.to_bits(), config.false_alarm_rate.to_bits()), (0.2f64.to_bits(), 0.01f64.to_bits()));
@@ -84,6 +84,7 @@ fn every_key_of_the_documentation_is_read() {
 #[test]
 fn what_is_read_and_not_honoured_is_said() {
     expect![[r"
+        observer.yaml:15: tenant[6]: namespace is read but yields no tenant yet
         observer.yaml:19: requirements: requirements are read but not yet checked
         observer.yaml:22: declared.databases: rules in databases are not yet read
         observer.yaml:27: capture.sources: tls is not yet observed"]]

@@ -27,12 +27,6 @@ impl AuditWriter {
         Self { settings, failing: false }
     }
 
-    /// Takes new settings.
-    pub fn reconfigure(&mut self, settings: Audit) {
-        self.settings = settings;
-        self.failing = false;
-    }
-
     /// Writes one audit; a failure is one line in the log until it works again. Returns whether it was written.
     pub fn write(&mut self, report: &Report, now: SystemTime) -> bool {
         let directory = self.settings.directory.clone();

@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use crate::attribute::addresses::Addresses;
 use crate::attribute::peers::{Peer, external_name, written};
 use crate::attribute::workloads::Workload;
-use crate::attribute::{Attribution, EndQuery, Options, Owner as Found};
+use crate::attribute::{Attribution, EndQuery, Options, Owner as Found, Refused};
 use crate::config::{Config, External, Only};
 
 /// An end that is looked for makes the line wait for a survey at most this often; twice as long after each that was in vain,
@@ -101,6 +101,7 @@ impl Parties {
             Options { services: config.services.clone(), external: config.external.clone(), ..Options::of_this_host() };
         let mut attribution = Attribution::new(options);
         attribution.settle();
+        warn_of_what_is_closed(attribution.refused());
         Self::new(From::Host(attribution), config)
     }
 
@@ -279,6 +280,25 @@ impl Parties {
             From::Host(_) => false,
             From::File { addresses, .. } => addresses.is_ambiguous(end.address.ip),
         }
+    }
+}
+
+fn warn_of_what_is_closed(refused: Refused) {
+    let Refused { namespaces, processes, past_bounds } = refused;
+    if namespaces > 0 {
+        tracing::warn!(
+            "{namespaces} network namespaces cannot be entered: sockets that exist there may have no owner; \
+             run as root or with CAP_SYS_ADMIN"
+        );
+    }
+    if processes > 0 {
+        tracing::warn!(
+            "open files of {processes} processes cannot be read: sockets that exist there may have no owner; \
+             run as root or with CAP_SYS_PTRACE"
+        );
+    }
+    if past_bounds > 0 {
+        tracing::warn!("{past_bounds} namespaces, files or cgroups of this host were left out: there are too many");
     }
 }
 
