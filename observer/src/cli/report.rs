@@ -54,7 +54,7 @@ pub(crate) fn deliver(report: &Report, args: &ReportArgs) -> Result<Status, Fail
         matches!(&destination, Destination::File(path) if path.extension().is_some_and(|end| end == "json"));
     let format = args.format.unwrap_or(if is_json_file { Format::Json } else { Format::Table });
     let text = match format {
-        Format::Json => json::render(report),
+        Format::Json => json::render(report).map_err(|error| Failure::wrong(format!("the report: {error}")))?,
         Format::Table if destination == Destination::Stdout => table::render(report, style_of_stdout()),
         Format::Table => table::render(report, Style { width: WIDTH, color: false }),
     };

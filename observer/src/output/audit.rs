@@ -56,7 +56,8 @@ impl AuditWriter {
         self.remove_old(now);
         let newest = directory.join(FILE_NAME);
         let fresh = directory.join(format!(".{FILE_NAME}.tmp"));
-        let written = write_synced(&fresh, json::render(report).as_bytes())
+        let text = json::render(report)?;
+        let written = write_synced(&fresh, text.as_bytes())
             .and_then(|()| keep_previous(&newest))
             .and_then(|()| fs::rename(&fresh, &newest))
             .and_then(|()| File::open(directory)?.sync_all());
