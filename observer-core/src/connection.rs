@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use crate::ids::SocketId;
 use crate::time::Timestamp;
 
+mod one;
 mod table;
 
-pub use table::{Connection, ConnectionCounters, Connections, Sight};
+pub use one::Connection;
+pub use table::{ConnectionCounters, Connections, Sight};
 
 /// An address and port of a flow. IPv4 addresses mapped into IPv6 are kept as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -30,3 +30,4 @@ pub mod propagation;
 mod recent;
 pub mod sampling;
 pub mod time;
+pub mod yaml;

@@ -11,14 +11,13 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use super::{Address, Flow, Packet, Tap};
+use super::one::{Connection, Side, UNKNOWN};
+use super::{Flow, Packet, Tap};
 use crate::arena::{Arena, List};
 use crate::ids::{ConnectionId, SocketId};
 use crate::message::End;
 use crate::time::Timestamp;
 
-/// The socket that is none.
-const UNKNOWN: SocketId = SocketId(0);
 /// How far from the last packet of a direction the next one of the same connection may start, in bytes: wider than any send
 /// window in use (Linux: tcp_wmem 4 MiB by default), and 1 in 128 for a sequence number that is not related at all.
 const SEQ_NEAR: u32 = 1 << 24;
@@ -31,123 +30,6 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How many connections with the same addresses and ports are kept apart: network namespaces, and ports used again. It bounds
 /// what a peer that makes up packets can cost.
 const SAME_FLOW_MAX: usize = 16;
-
-/// One end of a connection.
-#[derive(Clone, Copy, Debug)]
-struct Side {
-    address: Address,
-    /// The socket of this host that holds the end; [`UNKNOWN`] where there is none or it is not known.
-    socket: SocketId,
-    /// Whether the socket was seen to send. A listening socket, which the first request of a connection may name, never
-    /// does (tcp_v4_rcv hands that packet to the filter before the new socket exists).
-    sends: bool,
-    /// Whether the socket is gone.
-    gone: bool,
-    /// The sequence number where it closed its direction.
-    end: Option<u32>,
-    /// The sequence number of the last packet that the end sent.
-    seq: Option<u32>,
-}
-
-impl Side {
-    fn new(address: Address) -> Self {
-        Self { address, socket: UNKNOWN, sends: false, gone: false, end: None, seq: None }
-    }
-
-    /// How far `seq` lies from the end's last packet; `None` where none was seen.
-    fn distance(&self, seq: u32) -> Option<u32> {
-        self.seq.map(|last| seq.wrapping_sub(last).min(last.wrapping_sub(seq)))
-    }
-
-    /// Whether `seq` lies past the end of its direction, where nothing can follow but another connection with the same ports.
-    /// Its FIN takes a number, behind which it may still send a RST (RFC 9293 section 3.4).
-    fn is_past_end(&self, seq: u32) -> bool {
-        self.end.is_some_and(|end| is_later(seq, end.wrapping_add(1)))
-    }
-
-    /// It closes its direction at `end`.
-    fn close(&mut self, end: u32) {
-        if self.end.is_none_or(|known| is_later(end, known)) {
-            self.end = Some(end);
-        }
-    }
-}
-
-/// Whether a sequence number lies behind another, as far as numbers that wrap can tell.
-fn is_later(seq: u32, than: u32) -> bool {
-    (1..1 << 31).contains(&seq.wrapping_sub(than))
-}
-
-/// One connection, with what the caller keeps of it.
-#[derive(Debug)]
-pub struct Connection<State> {
-    /// Its number.
-    pub id: ConnectionId,
-    /// What the caller keeps.
-    pub state: State,
-    first: Side,
-    second: Side,
-    /// Without sockets: seen on an interface or in a file.
-    wire: bool,
-    released: bool,
-    last_at: Timestamp,
-    renewed_at: Timestamp,
-    /// The next connection with the same addresses and ports.
-    same_flow: Option<u32>,
-}
-
-impl<State> Connection<State> {
-    /// The address of an end.
-    pub fn address(&self, end: End) -> Address {
-        self.side(end).address
-    }
-
-    /// The socket of this host that holds an end, where there is one and its name is known.
-    pub fn socket(&self, end: End) -> Option<SocketId> {
-        Some(self.side(end).socket).filter(|&socket| socket != UNKNOWN)
-    }
-
-    /// When the last packet was seen.
-    pub fn last_at(&self) -> Timestamp {
-        self.last_at
-    }
-
-    /// Whether one of the ends closed its direction.
-    fn is_closing(&self) -> bool {
-        self.first.end.is_some() || self.second.end.is_some()
-    }
-
-    /// Whether it is over: its sockets are gone, or both ends closed their direction.
-    fn is_over(&self) -> bool {
-        self.released || (self.first.end.is_some() && self.second.end.is_some())
-    }
-
-    fn side(&self, end: End) -> &Side {
-        match end {
-            End::First => &self.first,
-            End::Second => &self.second,
-        }
-    }
-
-    fn side_mut(&mut self, end: End) -> &mut Side {
-        match end {
-            End::First => &mut self.first,
-            End::Second => &mut self.second,
-        }
-    }
-
-    /// The end that sends packets of `flow`; `None` where the flow is another connection's.
-    fn sender(&self, flow: &Flow) -> Option<End> {
-        let (first, second) = (self.first.address, self.second.address);
-        if flow.source == first && flow.destination == second {
-            Some(End::First)
-        } else if flow.source == second && flow.destination == first {
-            Some(End::Second)
-        } else {
-            None
-        }
-    }
-}
 
 /// A packet that found its connection.
 #[derive(Debug)]
@@ -248,12 +130,6 @@ impl<State> Connections<State> {
         side.sends |= egress && !wire && socket != UNKNOWN;
         let paired = !egress && looped && side.sends;
         Some(Sight { connection, from, new, paired })
-    }
-
-    /// The connection that a socket holds, for events that carry no payload.
-    pub fn of_socket(&mut self, socket: SocketId) -> Option<(&mut Connection<State>, End)> {
-        let (key, end) = *self.sockets.get(&socket)?;
-        Some((self.arena.get_mut(key)?, end))
     }
 
     /// A connection was established at `socket`; `flow` leads from the local to the remote address. Where its first packet

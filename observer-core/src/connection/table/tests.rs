@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use expect_test::{Expect, expect};
 
+use super::super::Address;
 use super::*;
 
 /// Seconds, a tap, a flow (`a>b`, ports or letters) and a sequence number, one packet a line:

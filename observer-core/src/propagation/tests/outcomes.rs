@@ -1,4 +1,4 @@
-//! Every outcome of the contract.
+//! Every outcome.
 #![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
 use expect_test::expect;
