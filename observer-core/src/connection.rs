@@ -6,10 +6,10 @@ use crate::ids::SocketId;
 use crate::time::Timestamp;
 
 mod ends;
-mod held;
+mod one;
 mod table;
 
-pub use held::Connection;
+pub use one::Connection;
 pub use table::{ConnectionCounters, Connections, Sight};
 
 /// An address and port of a flow. IPv4 addresses mapped into IPv6 are kept as IPv4.

@@ -5,7 +5,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::held::UNKNOWN;
+use super::one::UNKNOWN;
 use super::table::SAME_FLOW_MAX;
 use super::{Beginnings, Flow};
 use crate::arena::{Arena, List};

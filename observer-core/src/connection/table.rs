@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 
 use super::ends::Ends;
-use super::held::{Connection, Side, UNKNOWN, nearness, takes};
+use super::one::{Connection, Side, UNKNOWN, nearness, takes};
 use super::{Beginnings, Flow, Packet, Tap};
 use crate::arena::{Arena, List};
 use crate::ids::{ConnectionId, SocketId};
@@ -142,12 +142,6 @@ impl<State> Connections<State> {
         side.sends |= egress && !wire && socket != UNKNOWN;
         let paired = !egress && looped && side.sends;
         Some(Sight { connection, from, new, paired })
-    }
-
-    /// The connection that a socket holds, for events that carry no payload.
-    pub fn of_socket(&mut self, socket: SocketId) -> Option<(&mut Connection<State>, End)> {
-        let (key, end) = *self.sockets.get(&socket)?;
-        Some((self.arena.get_mut(key)?, end))
     }
 
     /// A connection was established at `socket`; `flow` leads from the local to the remote address. Where its packets name no

@@ -17,7 +17,7 @@ pub(super) fn open(config: &Config) -> Result<Box<dyn Source>, Failure> {
     let host = Host::this();
     let mut refused: Option<(SourceName, Reason)> = None;
     for name in PLAINTEXT.into_iter().filter(|name| config.capture.wants(*name)) {
-        match privileges::can_run(name, &host).and_then(|_| open_kernel(name, config)) {
+        match privileges::can_run(name, &host).and_then(|_| open_kernel(name, config, &host)) {
             Ok(source) => {
                 if let Some((better, reason)) = refused {
                     tracing::warn!("{}: {}; observing with {} instead", better.as_str(), reason.why, name.as_str());
@@ -36,13 +36,13 @@ pub(super) fn open(config: &Config) -> Result<Box<dyn Source>, Failure> {
 }
 
 /// The one place that opens the kernel's hooks.
-fn open_kernel(name: SourceName, config: &Config) -> Result<Box<dyn Source>, Reason> {
+fn open_kernel(name: SourceName, config: &Config, host: &Host) -> Result<Box<dyn Source>, Reason> {
     let source = match name {
         SourceName::Cgroup => KernelSource::Cgroup,
         SourceName::SocketFilter => KernelSource::SocketFilter,
         SourceName::Tls => return Err(Reason::new("it captures no plaintext", "name cgroup in capture.sources")),
     };
-    let narrow = config.capture.cgroup.as_deref().map(|path| captured(path, name)).transpose()?;
+    let narrow = config.capture.cgroup.as_deref().map(|path| privileges::captured(path, name, host)).transpose()?;
     let options = Options {
         source,
         cgroup_directory: config.only.cgroup.as_deref().and_then(directory).or(narrow),
@@ -61,15 +61,6 @@ fn open_kernel(name: SourceName, config: &Config) -> Result<Box<dyn Source>, Rea
         tracing::warn!("not attached: {}: {reason}; connections are attributed without that", programs.join(", "));
     }
     Ok(Box::new(capture))
-}
-
-/// The directory of `capture.cgroup`. Where it cannot be honoured nothing is captured: the whole host was not asked for.
-fn captured(path: &str, name: SourceName) -> Result<PathBuf, Reason> {
-    if name != SourceName::Cgroup {
-        return Err(Reason::new("it cannot tell one cgroup from another", "leave capture.cgroup out"));
-    }
-    directory(path)
-        .ok_or_else(|| Reason::new(format!("capture.cgroup {path} does not exist"), "systemd-cgls shows them"))
 }
 
 /// The directory of a cgroup v2 by its path under the mount; `None` where there is none of that path (on hybrid hosts the

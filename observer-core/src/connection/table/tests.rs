@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use expect_test::{Expect, expect};
 
+use super::super::Address;
 use super::*;
 use crate::connection::Address;
 

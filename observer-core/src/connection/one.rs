@@ -90,11 +90,6 @@ impl<State> Connection<State> {
         Some(self.side(end).socket).filter(|&socket| socket != UNKNOWN)
     }
 
-    /// When the last packet was seen.
-    pub fn last_at(&self) -> Timestamp {
-        self.last_at
-    }
-
     /// Whether one of the ends closed its direction.
     fn is_closing(&self) -> bool {
         self.first.end.is_some() || self.second.end.is_some()
@@ -153,8 +148,8 @@ pub(super) fn nearness<State>(
     if by_flow_alone {
         // The ports may have been used again without a sight of the new connection's SYN. Its numbers are not unrelated: the
         // first one goes up with the clock (RFC 6528 section 3), or lies 65,537 past the last one that the old connection
-        // used (tcp_timewait_state_process, tcp_twsk_unique).
-        // What follows a reset is another's as well, but for an end that was under way.
+        // used (tcp_timewait_state_process, tcp_twsk_unique). What follows a reset is another's as well, but for an end that
+        // was under way.
         let side = connection.side(from);
         let follows = side.seq.is_none_or(|last| is_later(packet.seq, last));
         if side.is_past_end(packet.seq) || (connection.reset && follows && packet.wire_len > 0) {
