@@ -7,7 +7,6 @@ use expect_test::{Expect, expect};
 
 use super::super::Address;
 use super::*;
-use crate::connection::Address;
 
 /// Seconds, a tap, a flow (`a>b`, ports or letters) and a sequence number, one packet a line:
 /// `0 egress:7:lo a>b 100`, `0 ingress:8:lo a>b 100`, `0 egress:7 a>b 100`, `0 wire a>b 100 closes`; without payload
