@@ -33,7 +33,10 @@ pub(crate) struct Recent<K, V> {
     /// Entries held.
     len: usize,
     entries_max: usize,
+    /// How long an entry stays at its place.
     memory: Duration,
+    /// How old it may be and yet stay when its key is met again.
+    slack: Duration,
     evicted: u64,
     /// Seeded: ids come from strangers, who could else choose some that fall on one place.
     hasher: RandomState,
@@ -53,6 +56,7 @@ impl<K: Copy + Eq + Hash, V: Copy + Default> Recent<K, V> {
     pub(crate) fn new(bytes: usize, memory: Duration) -> Self {
         let each = size_of::<Entry<K, V>>().saturating_add(INDEX_BYTES);
         let entries_max = bytes.checked_div(each).unwrap_or(0).clamp(ENTRIES_MIN, 1 << 30);
+        let slack = memory.checked_div(MOVE_SHARE).unwrap_or_default();
         let places = entries_max.saturating_add(entries_max / 3).next_power_of_two();
         Self {
             index: vec![0; places],
@@ -61,7 +65,8 @@ impl<K: Copy + Eq + Hash, V: Copy + Default> Recent<K, V> {
             used: 0,
             len: 0,
             entries_max,
-            memory: memory.saturating_add(memory / MOVE_SHARE),
+            memory: memory.saturating_add(slack),
+            slack,
             evicted: 0,
             hasher: RandomState::default(),
         }
@@ -84,7 +89,7 @@ impl<K: Copy + Eq + Hash, V: Copy + Default> Recent<K, V> {
             && let Some(entry) = self.entries.get(place)
         {
             let unmoved = at.since(entry.at);
-            if unmoved < self.memory / (MOVE_SHARE + 1) {
+            if unmoved < self.slack {
                 return Some((&mut self.entries.get_mut(place)?.value, false));
             }
             new = unmoved >= self.memory;
