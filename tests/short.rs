@@ -1,5 +1,6 @@
-//! Short connections on an interface: a new one for every request, on ports that are used again at once. The observer sees them
-//! by the socket filter, where no packet names its socket; its report against the services' own logs, exactly.
+//! What is short. Connections on an interface: a new one for every request, on ports that are used again at once; the observer
+//! sees them by the socket filter, where no packet names its socket. And processes that live for one request. Its report
+//! against the services' own logs, exactly.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -48,13 +49,19 @@ fn command(name: &str, site: &Site, [listen, next, peer]: [&str; 3], log: &Path)
     command
 }
 
-/// A customer calls the front, the front calls the back at `site`; everything must be told as they know it themselves.
-fn every_request_is_told_once_and_to_its_owner(name: &str, site: &Site) -> Result<()> {
+/// Where a test keeps its files; empty.
+fn place(name: &str) -> Result<PathBuf> {
     let place: PathBuf = scratch().join("tests").join(name);
     if place.exists() {
         std::fs::remove_dir_all(&place)?;
     }
     std::fs::create_dir_all(&place)?;
+    Ok(place)
+}
+
+/// A customer calls the front, the front calls the back at `site`; everything must be told as they know it themselves.
+fn every_request_is_told_once_and_to_its_owner(name: &str, site: &Site) -> Result<()> {
+    let place = place(name)?;
     let log = |service: &str| place.join(format!("{service}.jsonl"));
     let held = (0..2).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<Vec<_>, _>>()?;
     let [front, metrics]: [SocketAddr; 2] = [held[0].local_addr()?, held[1].local_addr()?];
@@ -99,4 +106,33 @@ fn over_loopback_every_request_is_told_once_and_to_its_owner() -> Result<()> {
 #[test]
 fn to_another_network_namespace_every_request_is_told_once_and_to_its_owner() -> Result<()> {
     every_request_is_told_once_and_to_its_owner("short-namespace", &Site::Namespace(Namespace::create()?))
+}
+
+/// A client as in a script: connects, asks, reads the first line of the answer, ends. Its arguments: address, port, number of the trace.
+const CLIENT: &str = r#"exec 3<>"/dev/tcp/$0/$1"
+printf 'GET /order HTTP/1.1\r\nHost: back\r\nConnection: close\r\ntraceparent: 00-%032x-00f067aa0ba902b7-01\r\n\r\n' "$2" >&3
+read -r line <&3 && [[ $line == *200* ]]"#;
+
+#[test]
+fn a_process_that_lives_for_one_request_is_known_by_its_program() -> Result<()> {
+    let place = place("short-lived")?;
+    let held = (0..2).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<Vec<_>, _>>()?;
+    let [back, metrics]: [SocketAddr; 2] = [held[0].local_addr()?, held[1].local_addr()?];
+    drop(held);
+    let _back = Service::start("back", &HERE, [&back.to_string(), "-", "-"], &place.join("back.jsonl"))?;
+    let audits = place.join("audits");
+    let configuration = place.join("observer.yaml");
+    let text = format!("prometheus: {{listen: \"{metrics}\"}}\naudit: {{directory: {}}}\n", audits.display());
+    std::fs::write(&configuration, text)?;
+    let observer = Observer::start(&binary(false)?, &configuration, metrics, &audits, &place.join("report.txt"))?;
+    for number in 1..=ORDERS {
+        let mut client = Command::new("bash");
+        client.args(["-c", CLIENT, &back.ip().to_string(), &back.port().to_string(), &number.to_string()]);
+        ensure!(client.status()?.success(), "request {number} failed");
+    }
+    let (report, _) = observer.stop()?;
+    let hops = reported(&report, &["bash"]).hops;
+    let background = BTreeMap::from([("background", ORDERS)]);
+    assert_eq!(hops, BTreeMap::from([(("bash".to_owned(), "back".to_owned()), background)]));
+    Ok(())
 }
