@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use observer_core::ids::WorkloadId;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::boundary::Boundary;
 use super::listeners::Networks;
 use super::process::{Incarnation, Places, ProcessFacts, Stat};
-use super::survey::local_addresses;
+use super::survey::{NAMESPACES_MAX, local_addresses};
 use super::workloads::Workloads;
+use crate::capture::CommandName;
 
 /// Processes kept: twice the pids that Linux hands out by default (`PID_MAX_DEFAULT`, linux/threads.h).
 pub(super) const PROCESSES_MAX: usize = 65_536;
@@ -166,6 +167,15 @@ impl Processes {
         self.add(facts, workloads, ancestors).map_or(Found::Gone, Found::Workload)
     }
 
+    /// The workload of a process that ended before it was looked at, or was not looked at because too many others were: no more
+    /// is known of it than what it was called. Should it still run, it is looked at when it is next heard of.
+    pub(super) fn unseen(&mut self, pid: u32, command: CommandName, workloads: &mut Workloads) -> Option<WorkloadId> {
+        let name = Some(command.name()).filter(|name| !name.is_empty())?;
+        let workload = self.add(ProcessFacts::of_unseen(pid, &name), workloads, 0)?;
+        self.end(pid, workloads);
+        Some(workload)
+    }
+
     fn is_current(&self, pid: u32, stat: Stat) -> bool {
         self.known.get(&pid).is_some_and(|known| known.facts.incarnation == stat.incarnation)
     }
@@ -180,6 +190,10 @@ impl Processes {
     fn add(&mut self, mut facts: ProcessFacts, workloads: &mut Workloads, ancestors: usize) -> Option<WorkloadId> {
         let pid = facts.pid;
         if facts.network != 0 && !self.networks.contains_key(&facts.network) {
+            if self.networks.len() >= NAMESPACES_MAX {
+                let used: FxHashSet<u64> = self.known.values().map(|known| known.facts.network).collect();
+                self.networks.retain(|network, _| used.contains(network));
+            }
             self.networks.insert(facts.network, local_addresses(&self.places, pid));
         }
         if facts.boundary == self.own_boundary {
@@ -282,6 +296,11 @@ impl Processes {
         for pid in ended {
             self.end(pid, workloads);
         }
+    }
+
+    /// Replaces the ids of workloads.
+    pub(super) fn renumber(&mut self, current: impl Fn(WorkloadId) -> WorkloadId) {
+        self.known.values_mut().for_each(|known| known.workload = current(known.workload));
     }
 
     /// Asks some processes whether they still run, in turns, and forgets those that ended some time ago.
