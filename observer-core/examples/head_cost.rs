@@ -83,7 +83,7 @@ fn measure(talk: &mut Talk, reads_context: bool) -> f64 {
     let mut send = |at: u64, from: End, bytes: &[u8], body: u32| {
         let seq = &mut seqs[usize::from(from == End::Second)];
         let wire_len = u32::try_from(bytes.len()).unwrap_or(0) + body;
-        let piece = Piece { at: Timestamp(at), from, seq: *seq, wire_len, bytes: black_box(bytes) };
+        let piece = Piece { at: Timestamp(at), from, seq: *seq, wire_len, bytes: black_box(bytes), link: None };
         conversation.piece(&piece, extractors.interest(), &mut anomalies, &mut tell);
         *seq = seq.wrapping_add(wire_len);
     };

@@ -8,8 +8,6 @@ pub enum Kind {
     Packet = 1,
     /// A flow that carries TLS records.
     Tls = 2,
-    /// A flow that opens with the HTTP/2 preface.
-    Http2 = 3,
     /// `connect()`: `destination` is where to, `token` the process; captured is its command name ([`COMMAND_BYTES`]).
     Connects = 4,
     /// `bind()`: `source` is the local address, `token` the process.
@@ -28,7 +26,6 @@ impl Kind {
         Some(match number {
             1 => Self::Packet,
             2 => Self::Tls,
-            3 => Self::Http2,
             4 => Self::Connects,
             5 => Self::Binds,
             6 => Self::Connected,
@@ -90,11 +87,16 @@ pub struct Record {
     pub kind: u8,
     /// The tap and the `FLAG_` bits.
     pub flags: u8,
+    /// Always zero.
+    pub ack: u32,
+    /// Of HTTP/2 the sequence number from which to `seq` there are only frames that no decoder needs; zero where that is not
+    /// known, and of everything else.
+    pub link: u32,
 }
 
 /// Bytes of a [`Record`] in the ring.
 pub const RECORD_BYTES: usize = core::mem::size_of::<Record>();
-const _: () = assert!(RECORD_BYTES == 80, "no padding: every byte that leaves the kernel is written");
+const _: () = assert!(RECORD_BYTES == 88, "no padding: every byte that leaves the kernel is written");
 
 impl Record {
     /// Reads a record and the bytes captured with it; `None` where the ring holds something else.
@@ -117,6 +119,8 @@ impl Record {
             captured: half(76)?,
             kind: *head.get(78)?,
             flags: *head.get(79)?,
+            ack: word(80)?,
+            link: word(84)?,
         };
         Some((record, rest.get(..usize::from(record.captured))?))
     }
@@ -139,7 +143,11 @@ mod tests {
         assert_eq!(record.destination[15], 64);
         assert_eq!(record.seq, u32::from_ne_bytes([69, 70, 71, 72]));
         assert_eq!((record.kind, record.flags), (79, 80));
-        assert_eq!(captured, [81, 82]);
+        assert_eq!(
+            (record.ack, record.link),
+            (u32::from_ne_bytes([81, 82, 83, 84]), u32::from_ne_bytes([85, 86, 87, 88]))
+        );
+        assert_eq!(captured, [89, 90]);
     }
 
     #[test]

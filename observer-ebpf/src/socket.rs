@@ -147,6 +147,8 @@ fn tell(kind: Kind, ctx: *mut c_void, process: u64, ends: Ends) {
         captured: if names { COMMAND_BYTES as u16 } else { 0 },
         kind: kind as u8,
         flags: 0,
+        ack: 0,
+        link: 0,
     };
     // SAFETY: as above.
     unsafe { addr_of_mut!((*event).record).write(record) };

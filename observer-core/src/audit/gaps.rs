@@ -47,7 +47,6 @@ fn nothing_observed(desk: &mut Desk<'_>) {
 struct Unseen {
     arrivals: Arrivals,
     tls: u64,
-    http2: u64,
     unattributed: u64,
 }
 
@@ -62,7 +61,6 @@ fn not_observed(desk: &mut Desk<'_>) {
         let unseen = services.entry(service).or_default();
         let counter = match kind {
             Opaque::Tls => &mut unseen.tls,
-            Opaque::Http2 => &mut unseen.http2,
         };
         *counter = counter.saturating_add(*connections);
     }
@@ -73,11 +71,10 @@ fn not_observed(desk: &mut Desk<'_>) {
     }
 
     for (service, unseen) in services {
-        let Unseen { arrivals, tls, http2, unattributed } = unseen;
+        let Unseen { arrivals, tls, unattributed } = unseen;
         let reasons: Vec<String> = [
             (arrivals.unobserved, "request", " of which the head was not fully seen"),
             (tls, "connection", " of TLS"),
-            (http2, "connection", " of HTTP/2"),
             (unattributed, "hop", " whose cause may be among what was not seen"),
         ]
         .into_iter()
@@ -88,9 +85,9 @@ fn not_observed(desk: &mut Desk<'_>) {
             continue;
         }
         let name = desk.service(service);
-        let count = arrivals.unobserved.saturating_add(tls).saturating_add(http2).saturating_add(unattributed);
+        let count = arrivals.unobserved.saturating_add(tls).saturating_add(unattributed);
         let share = arrivals.unobserved as f64 / arrivals.total().max(1) as f64;
-        let remedy = if tls > 0 || http2 > 0 {
+        let remedy = if tls > 0 {
             "run observer doctor to see which protocols and TLS libraries can be read here"
         } else if arrivals.unobserved > 0 {
             "look at capture.lost and at the load of this host; the counts of this service are too low by these"

@@ -42,7 +42,7 @@ pub(super) struct Held<W> {
 
 impl<W> Held<W> {
     pub(super) fn piece(&self, from: End) -> Piece<'_> {
-        Piece { at: self.at, from, seq: self.seq, wire_len: self.wire_len, bytes: &self.bytes }
+        Piece { at: self.at, from, seq: self.seq, wire_len: self.wire_len, bytes: &self.bytes, link: None }
     }
 }
 

@@ -27,6 +27,9 @@ pub struct Piece<'a> {
     pub wire_len: u32,
     /// The first bytes of these, as many as were captured; possibly none, never more than `wire_len`.
     pub bytes: &'a [u8],
+    /// Of HTTP/2: every byte from this sequence number to `seq` belongs to frames that a decoder does not need, and that were left
+    /// out. `None` where that is not known.
+    pub link: Option<u32>,
 }
 
 /// What a tap shows of a connection.

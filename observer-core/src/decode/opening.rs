@@ -64,7 +64,7 @@ impl Opening {
             Found::Decoder(mut decoder) => {
                 for Short { at, from, seq, bytes } in std::mem::take(&mut self.held) {
                     let wire_len = u32::try_from(bytes.len()).unwrap_or(0);
-                    decoder.piece(&Piece { at, from, seq, wire_len, bytes: &bytes }, out);
+                    decoder.piece(&Piece { at, from, seq, wire_len, bytes: &bytes, link: None }, out);
                 }
                 decoder.piece(piece, out);
                 Some(decoder)
@@ -103,7 +103,7 @@ impl Opening {
     }
 
     fn hold(&mut self, piece: &Piece<'_>) {
-        let Piece { at, from, seq, wire_len, bytes } = *piece;
+        let Piece { at, from, seq, wire_len, bytes, .. } = *piece;
         // A piece that was not captured whole is too long to be a prefix.
         if !bytes.is_empty() && u32::try_from(bytes.len()) == Ok(wire_len) {
             self.held.push(Short { at, from, seq, bytes: bytes.into() });

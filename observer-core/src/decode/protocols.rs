@@ -29,7 +29,10 @@ pub(super) struct Recogniser {
 /// Every protocol; the first that is sure of a connection decodes it.
 pub(super) const RECOGNISERS: [Recogniser; 2] = [
     Recogniser { recognise: http1, open: |fidelity, client| Decoder::Http1(Http1::new(fidelity, client)) },
-    Recogniser { recognise: http2::recognise, open: |_, client| Decoder::Http2(Box::new(Http2::new(client))) },
+    Recogniser {
+        recognise: http2::recognise,
+        open: |fidelity, client| Decoder::Http2(Box::new(Http2::new(fidelity, client))),
+    },
 ];
 
 /// The decoder of a connection of which the protocol is known.
@@ -45,7 +48,7 @@ impl Decoder {
             Self::Http1(http1) => {
                 http1.piece(piece, out);
                 if let Some(upgrade) = http1.take_upgrade() {
-                    *self = Self::Http2(Box::new(Http2::upgraded(upgrade)));
+                    *self = Self::Http2(Box::new(Http2::upgraded(http1.fidelity(), upgrade)));
                     self.piece(piece, out);
                 }
             }

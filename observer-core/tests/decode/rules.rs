@@ -24,11 +24,11 @@ fn request(seq: u32, text: &str) -> Owned {
 }
 
 fn long_request(seq: u32, wire_len: u32, text: &str) -> Owned {
-    Owned { at: 0, from: End::First, seq, wire_len, bytes: text.into() }
+    Owned { at: 0, from: End::First, seq, wire_len, bytes: text.into(), link: None }
 }
 
 fn response(number: u32) -> Owned {
-    Owned { at: 0, from: End::Second, seq: number * len(OK), wire_len: len(OK), bytes: OK.into() }
+    Owned { at: 0, from: End::Second, seq: number * len(OK), wire_len: len(OK), bytes: OK.into(), link: None }
 }
 
 fn check(fidelity: Fidelity, pieces: &[Owned], expected: &Expect) {

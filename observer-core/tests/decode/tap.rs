@@ -15,6 +15,7 @@ pub(crate) struct Owned {
     pub(crate) seq: u32,
     pub(crate) wire_len: u32,
     pub(crate) bytes: Vec<u8>,
+    pub(crate) link: Option<u32>,
 }
 
 impl Owned {
@@ -42,6 +43,7 @@ pub(crate) fn cut(runs: &[(End, Vec<u8>)], mut segment: impl FnMut(usize) -> usi
                 seq: *seq,
                 wire_len,
                 bytes: piece.to_vec(),
+                link: None,
             });
             *seq = seq.wrapping_add(wire_len);
             rest = after;
@@ -103,8 +105,8 @@ pub(crate) fn tell(fidelity: Fidelity, pieces: &[Owned]) -> (Vec<String>, Anomal
     let (interest, mut anomalies, mut lines) = (interest(), Anomalies::default(), Vec::new());
     let mut conversation = Conversation::new(fidelity);
     for piece in pieces {
-        let Owned { at, from, seq, wire_len, ref bytes } = *piece;
-        let piece = Piece { at: Timestamp(at), from, seq, wire_len, bytes };
+        let Owned { at, from, seq, wire_len, ref bytes, link } = *piece;
+        let piece = Piece { at: Timestamp(at), from, seq, wire_len, bytes, link };
         conversation.piece(&piece, &interest, &mut anomalies, &mut |message| lines.push(line(&message, &interest)));
         assert!(conversation.buffered_bytes() <= 600 * 1024, "{}", conversation.buffered_bytes());
     }

@@ -58,14 +58,14 @@ impl Records {
                 self.unnamed.keep(record, captured, tell_packet);
             }
             Kind::Packet => tell_packet(&record, captured),
-            Kind::Tls | Kind::Http2 => {
+            Kind::Tls => {
                 self.told += 1;
                 tell(Event::Opaque {
                     at: self.clock.moment(record.at_ns),
                     flow: flow(&record),
                     tap: tap(&record),
                     cgroup: record.cgroup,
-                    kind: if kind == Kind::Tls { Opaque::Tls } else { Opaque::Http2 },
+                    kind: Opaque::Tls,
                 });
             }
             Kind::Accepted => {
@@ -134,6 +134,7 @@ fn packet<'a>(clock: &Clock, record: &Record, captured: &'a [u8]) -> Event<'a> {
             seq: record.seq,
             wire_len: record.wire_len,
             bytes: captured,
+            link: (record.link != 0).then_some(record.link),
             tap: tap(record),
             closes: record.flags & FLAG_CLOSES != 0,
             resets: record.flags & FLAG_RESETS != 0,

@@ -31,12 +31,6 @@ fn tls_is_told_once_for_each_end() {
 }
 
 #[test]
-fn http2_is_told_once_for_each_end() {
-    let settings = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00";
-    is_told_once_for_each_end(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", settings, Opaque::Http2);
-}
-
-#[test]
 fn bytes_of_a_body_that_look_like_tls_change_nothing() {
     let mut seen = Seen::everywhere();
     let ends = Ends::on(LOOPBACK);

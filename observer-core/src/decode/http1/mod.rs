@@ -115,6 +115,10 @@ impl Http1 {
         self.protocol
     }
 
+    pub(super) fn fidelity(&self) -> Fidelity {
+        self.fidelity
+    }
+
     /// How the connection goes on in HTTP/2, once it does.
     pub(super) fn take_upgrade(&mut self) -> Option<Upgrade> {
         let Answered { exchange, .. } = self.upgraded.take()?;

@@ -116,7 +116,8 @@ pub(super) struct Half {
     pub(super) frame_at: Timestamp,
     pub(super) hpack: hpack::Decoder,
     pub(super) block: Option<Box<Block>>,
-    pub(super) ahead: Option<Box<Ahead<()>>>,
+    /// Pieces that came too early, with their links.
+    pub(super) ahead: Option<Box<Ahead<Option<u32>>>>,
     /// Bytes that were missed since the last stream was opened: frames may be among them.
     pub(super) lost: u64,
 }
@@ -189,21 +190,30 @@ impl Half {
         }
     }
 
+    /// Whether nothing is missing between where the direction stands and `seq`: from `link` on there are only frames that
+    /// nobody needs.
+    pub(super) fn is_left_out(&self, link: u32, seq: u32) -> bool {
+        let between = self.next.wrapping_sub(link) < seq.wrapping_sub(link);
+        between && matches!(self.expected, Expected::Frame(_)) && !self.is_gathering()
+    }
+
     /// When the held piece that has waited longest came.
     pub(super) fn waiting_since(&self) -> Option<Timestamp> {
         self.ahead.as_ref()?.oldest()
     }
 
     /// The nearest held piece, if it begins where the direction stands, or before; or anywhere, if `any`.
-    pub(super) fn pop(&mut self, any: bool) -> Option<Held<()>> {
-        let first = self.ahead.as_ref()?.first().map(|held| held.seq);
-        let Some(seq) = first else {
+    pub(super) fn pop(&mut self, any: bool) -> Option<Held<Option<u32>>> {
+        let first = self.ahead.as_ref()?.first().map(|held| (held.seq, held.when));
+        let Some((seq, link)) = first else {
             self.ahead = None;
             return None;
         };
         let reached = match Distance::of(seq, self.next) {
             Distance::Behind(_) | Distance::Ahead(0) => true,
-            Distance::Ahead(distance) => self.may_skip(u64::from(distance)),
+            Distance::Ahead(distance) => {
+                self.may_skip(u64::from(distance)) || link.is_some_and(|link| self.is_left_out(link, seq))
+            }
         };
         if !reached && !any {
             return None;

@@ -4,7 +4,8 @@
 //! # What is needed of the bytes
 //!
 //! Every frame header, and the payload of HEADERS, CONTINUATION and PUSH_PROMISE; of GOAWAY the first four bytes. All else may be
-//! left out of the pieces, by [`Piece::wire_len`] or as a distance between sequence numbers. The settings of a connection are
+//! left out of the pieces, by [`Piece::wire_len`] or as a distance between sequence numbers; frame headers too, where
+//! [`Piece::link`] says so. The settings of a connection are
 //! not needed: a peer that changes the size of its table says so in the next header block (RFC 7541 section 4.2).
 //!
 //! # What is missing
@@ -41,7 +42,7 @@ use self::telling::Talk;
 use super::http1::REORDER_WAIT_MAX;
 use super::http1::start_line::Role;
 use super::protocols::Recognition;
-use super::{Output, Piece};
+use super::{Fidelity, Output, Piece};
 use crate::message::{End, Protocol};
 use crate::time::Timestamp;
 
@@ -100,14 +101,15 @@ pub(super) fn recognise(bytes: &[u8]) -> Recognition {
 
 impl Http2 {
     /// A decoder for a connection of which `client` sends the requests.
-    pub(super) fn new(client: End) -> Self {
-        let talk = Talk { client, protocol: Protocol::Http2, streams: Streams::default() };
+    pub(super) fn new(fidelity: Fidelity, client: End) -> Self {
+        let ends_seen = fidelity == Fidelity::Whole;
+        let talk = Talk { client, protocol: Protocol::Http2, streams: Streams::default(), ends_seen };
         Self { requests: Half::new(), responses: Half::new(), fields: Fields::default(), talk }
     }
 
     /// A decoder for a connection that leaves HTTP/1.
-    pub(super) fn upgraded(upgrade: Upgrade) -> Self {
-        let mut http2 = Self::new(upgrade.client);
+    pub(super) fn upgraded(fidelity: Fidelity, upgrade: Upgrade) -> Self {
+        let mut http2 = Self::new(fidelity, upgrade.client);
         if let Some(next) = upgrade.requests_at {
             http2.requests.next = next;
             http2.requests.expected = Expected::Preface(0);

@@ -18,6 +18,8 @@ pub(super) struct Talk {
     /// Of the request that was told last.
     pub(super) protocol: Protocol,
     pub(super) streams: Streams,
+    /// Whether the ends of streams are seen that come with DATA.
+    pub(super) ends_seen: bool,
 }
 
 /// A response that is told.
@@ -128,7 +130,8 @@ impl Talk {
                 if seen == Some(Protocol::Http2) { fields.status } else { final_status(fields.status, fields) };
             let exchange = Some(stream.exchange);
             self.tell_head(at, exchange, (protocol, stream.connects), fields, status, out);
-            if frame.ends_stream() {
+            // Of a response that is not of gRPC trailers say no more, and where its end comes with DATA it may not be seen.
+            if frame.ends_stream() || !self.ends_seen {
                 self.streams.end(id);
             } else {
                 self.streams.answer(id, Answer::Told);

@@ -20,7 +20,10 @@ impl Http2 {
         if self.half(role).expected == Expected::Anything {
             self.begin(role, piece);
         }
-        let Piece { at, seq, wire_len, bytes, .. } = *piece;
+        let Piece { at, seq, wire_len, bytes, link, .. } = *piece;
+        if link.is_some_and(|link| self.half(role).is_left_out(link, seq)) {
+            self.half_mut(role).next = seq;
+        }
         match Distance::of(seq, self.half(role).next) {
             Distance::Ahead(0) => self.consume(role, at, bytes, wire_len, out),
             Distance::Ahead(distance) => {
@@ -58,7 +61,7 @@ impl Http2 {
     /// Takes held pieces as far as they follow.
     pub(super) fn drain(&mut self, role: Role, out: &mut Output<'_>) {
         while let Some(held) = self.half_mut(role).pop(false) {
-            self.place(role, &held.piece(self.sender(role)), out);
+            self.place(role, &Piece { link: held.when, ..held.piece(self.sender(role)) }, out);
         }
     }
 
@@ -66,7 +69,7 @@ impl Http2 {
         let half = self.half_mut(role);
         let ahead = half.ahead.get_or_insert_default();
         if ahead.has_room(piece) {
-            return ahead.hold(piece, half.next, ());
+            return ahead.hold(piece, half.next, piece.link);
         }
         out.anomalies.reorder_overflow = out.anomalies.reorder_overflow.saturating_add(1);
         self.settle(role, out);

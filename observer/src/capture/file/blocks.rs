@@ -141,6 +141,7 @@ impl Blocks {
                 seq: segment.seq.wrapping_add(u32::from(segment.opens)),
                 wire_len: segment.wire_len,
                 bytes: if self.opaque.contains(&connection) { &[] } else { segment.payload },
+                link: None,
                 tap: Tap::Wire,
                 closes: segment.closes,
                 resets: segment.resets,

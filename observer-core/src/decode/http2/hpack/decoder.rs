@@ -173,10 +173,15 @@ fn entry(index: u32) -> Option<Entry> {
     })
 }
 
-/// Who sent a block, told from its first field: requests begin with `:method` and the like, responses with `:status`.
+/// Pseudo-headers of a request whose names may be unknown before one that is not (RFC 9113 section 8.3.1).
+const UNKNOWN_FIELDS_MAX: usize = 4;
+
+/// Who sent a block, told from its first fields: requests begin with `:method` and the like, responses with `:status`. What
+/// refers to entries that were not seen is passed over.
 pub(in crate::decode::http2) fn role(block: &[u8]) -> Option<Role> {
     let mut reader = Reader::new(block);
-    loop {
+    let mut unknown = 0_usize;
+    while unknown <= UNKNOWN_FIELDS_MAX {
         let first = reader.byte()?;
         let prefix = match first {
             0x80.. => 0x7f,
@@ -187,12 +192,17 @@ pub(in crate::decode::http2) fn role(block: &[u8]) -> Option<Role> {
             }
             0..0x20 => 0x0f,
         };
-        return match entry(reader.integer(first, prefix)?)? {
-            Entry::Static(":status", _) => Some(Role::Responses),
-            Entry::Static(name, _) if name.starts_with(':') => Some(Role::Requests),
-            _ => None,
-        };
+        match entry(reader.integer(first, prefix)?)? {
+            Entry::Static(":status", _) => return Some(Role::Responses),
+            Entry::Static(name, _) => return name.starts_with(':').then_some(Role::Requests),
+            Entry::Dynamic(_) if first < 0x80 => {
+                reader.string()?;
+            }
+            Entry::Dynamic(_) => {}
+        }
+        unknown = unknown.saturating_add(1);
     }
+    None
 }
 
 #[cfg(test)]

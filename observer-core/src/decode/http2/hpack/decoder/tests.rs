@@ -218,13 +218,16 @@ fn other_wanted_headers_make_their_names_unknown_but_not_the_standing_ones() {
 }
 
 #[test]
-fn the_first_field_tells_who_sent_a_block() {
+fn the_first_fields_tell_who_sent_a_block() {
     for (block, expected) in [
         ("82", Some(Role::Requests)),
         ("3fe1 1f 41 0161", Some(Role::Requests)),
         ("88", Some(Role::Responses)),
         ("48 03 353033", Some(Role::Responses)),
-        ("be 82", None),
+        ("be 82", Some(Role::Requests)),
+        ("be 7f 01 02 6162 bf 83", Some(Role::Requests)),
+        ("be bf c0 c1 c2 83", None),
+        ("be 90", None),
         ("90", None),
         ("", None),
     ] {
