@@ -23,6 +23,9 @@ use crate::tell::{now, tell_close, template};
 const STEPS_MAX: u32 = 64;
 /// Frames that are told with what lies between them are one record up to this length; longer ones are cut.
 const RUN_BYTES: u32 = 1024;
+/// Between two frames of one record there is no more: fewer frames than a run has steps, for what it leaves untold the next run
+/// tells, and walks from there again.
+const GAP_BYTES: u32 = 512;
 /// Frames that are looked at where frames are to be recognised.
 const CHAIN_MAX: u32 = 4;
 
@@ -83,15 +86,9 @@ pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
         steps += 1;
     }
     let unfinished = forget(u32::from(steps == STEPS_MAX), slot.zero) != 0;
-    packet.forget(slot.zero);
-    walk.forget(slot.zero);
     if walk.late != 0 {
         slot.end_seq = link;
         return;
-    }
-    if unfinished && walk.from != walk.to && walk.at <= packet.payload_len {
-        // What lies behind it is told with it, or the next run would walk over the same frames.
-        walk.to = walk.at;
     }
     settle(ctx, &packet, slot, &walk);
     if unfinished {
@@ -142,7 +139,7 @@ impl Walk {
         record: &mut Record,
     ) -> bool {
         let len = packet.payload_len;
-        if self.from != self.to && self.at - self.from > RUN_BYTES {
+        if self.from != self.to && self.at - self.to > GAP_BYTES {
             self.full = 1;
         }
         if self.full == 0 && self.broken == 0 && self.at < len && len - self.at >= HEADER_BYTES {
