@@ -49,7 +49,7 @@ pub struct Anomalies {
     pub unpaired: u64,
     /// How often the reorder buffer was full: what it waited for was then taken for lost.
     pub reorder_overflow: u64,
-    /// Pieces that look like a head where it is not certain that one begins: taken for body.
+    /// What looks like a head where it is not certain that one begins: not told.
     pub doubtful_heads: u64,
 }
 

@@ -3,6 +3,7 @@
 
 mod golden;
 mod holes;
+mod kernel;
 mod properties;
 mod rules;
 mod script;

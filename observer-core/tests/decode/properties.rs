@@ -5,12 +5,19 @@ use observer_core::message::End;
 use observer_core::time::Timestamp;
 use proptest::prelude::*;
 
+use crate::kernel::thin;
 use crate::script::script;
-use crate::tap::{Owned, cut, interest, tell, thin};
+use crate::tap::{Owned, cut, interest, tell};
 
 /// Segment lengths, used over and over: from single bytes to whole runs.
 fn cuts() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(prop_oneof![Just(1), 1..40_usize, 40..1500_usize, Just(usize::MAX)], 1..40)
+}
+
+/// Segments of which each is enough for the kernel: of fewer than eight bytes it may take the beginning of a word for that of a
+/// head, and does not show where a chunked body ends then.
+fn telling_cuts() -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::vec(prop_oneof![8..40_usize, 40..1500_usize, Just(usize::MAX)], 1..40)
 }
 
 fn len(bytes: usize) -> u32 {
@@ -31,8 +38,8 @@ proptest! {
     }
 
     #[test]
-    fn what_the_kernel_leaves_out_is_not_missed(script in script(false), cuts in cuts()) {
-        let (lines, anomalies) = tell(Fidelity::Heads, &thin(&cut(&script.runs, cycle(&cuts)), usize::MAX));
+    fn what_the_kernel_leaves_out_is_not_missed(script in script(false), cuts in telling_cuts()) {
+        let (lines, anomalies) = tell(Fidelity::Heads, &thin(&cut(&script.runs, cycle(&cuts))));
         prop_assert_eq!(lines, script.lines);
         let doubtful_heads = anomalies.doubtful_heads;
         prop_assert_eq!(anomalies, Anomalies { doubtful_heads, ..Anomalies::default() });
@@ -40,7 +47,7 @@ proptest! {
 
     #[test]
     fn whole_segments_of_which_the_beginning_is_captured_give_the_same_messages(script in script(false)) {
-        let (lines, _) = tell(Fidelity::Heads, &thin(&cut(&script.runs, |_| usize::MAX), 10_000));
+        let (lines, _) = tell(Fidelity::Heads, &thin(&cut(&script.runs, |_| usize::MAX)));
         prop_assert_eq!(lines, script.lines);
     }
 
@@ -64,7 +71,7 @@ proptest! {
 
     #[test]
     fn both_sights_of_a_looped_connection_are_one(script in script(false), cuts in cuts()) {
-        let pieces = thin(&cut(&script.runs, cycle(&cuts)), usize::MAX);
+        let pieces = thin(&cut(&script.runs, cycle(&cuts)));
         let twice: Vec<Owned> = pieces.iter().flat_map(|piece| [piece.clone(), piece.clone()]).collect();
         prop_assert_eq!(tell(Fidelity::Heads, &twice), tell(Fidelity::Heads, &pieces));
     }

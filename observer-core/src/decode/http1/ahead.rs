@@ -1,6 +1,6 @@
 //! Pieces that came before the bytes in front of them: kept in the order of their sequence numbers, within bounds.
 
-use super::exchanges::Moment;
+use super::turns::Moment;
 use crate::decode::Piece;
 use crate::time::Timestamp;
 
@@ -16,7 +16,7 @@ pub(super) struct Held {
     pub(super) seq: u32,
     pub(super) wire_len: u32,
     pub(super) bytes: Box<[u8]>,
-    /// What had been told when it came.
+    /// What was known when it came.
     pub(super) when: Moment,
 }
 
@@ -45,7 +45,8 @@ impl Ahead {
         }
         self.bytes = self.bytes.saturating_add(piece.bytes.len());
         let Piece { at: time, seq, wire_len, bytes, .. } = *piece;
-        self.pieces.insert(at, Held { at: time, seq, wire_len, bytes: bytes.into(), when });
+        self.pieces
+            .insert(at, Held { at: time, seq, wire_len, bytes: bytes.into(), when: Moment { late: true, ..when } });
     }
 
     /// The nearest piece.

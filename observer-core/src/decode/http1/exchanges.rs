@@ -1,11 +1,11 @@
 //! Which response answers which request: requests and responses come in in the order of the wire, exchange numbers go out.
 //!
-//! Responses answer requests first in, first out (RFC 9112 section 9.3.2). After a loss that order is only known where the
-//! client waits for each response before it sends the next request; where it pipelines, responses are told without an
-//! exchange from then on, rather than with a wrong one. The same holds where several requests wait when the first response is
-//! seen: whether the one before it was lost nobody can tell, unless the requests came together.
+//! Responses answer requests first in, first out (RFC 9112 section 9.3.2), as long as no byte of either direction that may hold
+//! a head is missing. Behind a loss the order begins anew where a turn proves it: see [`super`]. With a client that pipelines
+//! no turn proves anything, so after a loss its responses are told without an exchange.
 
 use super::half::Standing;
+use super::turns::Moment;
 
 /// What the observer must remember of an unanswered request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,9 @@ pub(super) enum Asked {
     Head,
     /// CONNECT: a 2xx to it leaves the protocol.
     Connect,
-    /// A request that was not seen, but is known to have been there.
+    /// It asks for an upgrade: a 101 to it leaves the protocol.
+    Upgrade,
+    /// A request that is not known. Never asked.
     Unseen,
 }
 
@@ -24,24 +26,21 @@ pub(super) enum Asked {
 pub(super) const UNANSWERED_MAX: u64 = 64;
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that a loss can leave unknown")]
 pub(super) struct Exchanges {
     asked: u64,
     answered: u64,
     kinds: u128,
+    /// Responses without a request since the last request that was told: as many requests were missed.
     unmatched: u32,
+    /// Requests that are told as not observed and whose responses may still come.
+    credit: u32,
     pipelined: bool,
     lost_track: bool,
-    /// What looked like a request since the last one was told was taken for body.
-    doubted: bool,
-}
-
-/// How far a conversation had come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Moment {
-    /// How many requests had been told.
-    pub(super) asked: u64,
-    /// How many of them had been answered.
-    pub(super) answered: u64,
+    /// A response may be to a request that was given up.
+    vague: bool,
+    /// A request that may have left the protocol was given up.
+    left: bool,
 }
 
 /// The request that a response answers.
@@ -61,27 +60,7 @@ impl Exchanges {
 
     /// How many of these wait for their response.
     pub(super) fn unanswered(&self) -> u64 {
-        self.unanswered_of(self.now())
-    }
-
-    /// How many of those told at that moment wait for their response now.
-    pub(super) fn unanswered_of(&self, when: Moment) -> u64 {
-        if self.lost_track { 0 } else { self.asked.min(when.asked).saturating_sub(self.answered) }
-    }
-
-    /// Whether every request that was told until now had been answered at that moment.
-    pub(super) fn all_answered(&self, when: Moment) -> bool {
-        when.answered >= self.asked
-    }
-
-    /// How far the conversation has come.
-    pub(super) fn now(&self) -> Moment {
-        Moment { asked: self.asked, answered: self.answered }
-    }
-
-    /// The number of requests told once the one that is answered next was.
-    pub(super) fn after_next_answer(&self) -> u64 {
-        self.answered.saturating_add(1).min(self.asked)
+        if self.lost_track { 0 } else { self.asked.saturating_sub(self.answered) }
     }
 
     /// How many responses had no request since the last request: so many requests were missed.
@@ -94,6 +73,17 @@ impl Exchanges {
         self.pipelined
     }
 
+    /// Whether the connection may have left the protocol unseen.
+    pub(super) fn has_left(&self) -> bool {
+        self.left
+    }
+
+    /// Whether what follows the last request may be another protocol.
+    pub(super) fn may_leave(&self) -> bool {
+        let last = self.asked.checked_sub(1).filter(|&last| last >= self.answered);
+        last.is_some_and(|last| matches!(self.kind(last), Asked::Connect | Asked::Upgrade))
+    }
+
     /// A request was told; returns its number.
     pub(super) fn ask(&mut self, kind: Asked, unpaired: &mut u64) -> u64 {
         let number = self.asked;
@@ -101,22 +91,18 @@ impl Exchanges {
             self.lose_track(unpaired);
         }
         let shift = Self::shift(number);
-        self.kinds = self.kinds & !(0b11 << shift) | (kind as u128) << shift;
+        self.kinds = self.kinds & !(0b11 << shift) | (kind as u128 & 0b11) << shift;
         self.asked = self.asked.saturating_add(1);
         self.unmatched = 0;
-        self.doubted = false;
         number
     }
 
-    /// Requests were missed: their responses are still to come, but for those that came without a request. Returns how many
-    /// there were at least.
-    pub(super) fn missed(&mut self, answered_already: bool, unpaired: &mut u64) -> u64 {
-        let count = u64::from(self.unmatched.max(1));
-        if self.unmatched == 0 && !answered_already {
-            self.ask(Asked::Unseen, unpaired);
+    /// Bytes are missing in which a request began; returns how many are known to have been missed since the last one.
+    pub(super) fn missed(&mut self) -> u64 {
+        if self.unmatched == 0 {
+            self.credit = self.credit.saturating_add(1);
         }
-        self.unmatched = 0;
-        count
+        u64::from(std::mem::take(&mut self.unmatched).max(1))
     }
 
     /// The client was seen to send several requests at once.
@@ -124,58 +110,93 @@ impl Exchanges {
         self.pipelined = true;
     }
 
-    /// Something looks like a request, and was taken for the body of the last one.
-    pub(super) fn doubt(&mut self) {
-        self.doubted = true;
+    /// A request is about to be told with which the client's turn began: whatever was asked before is answered. Returns how
+    /// many requests were missed since the last one.
+    pub(super) fn client_turn(&mut self, unpaired: &mut u64) -> u64 {
+        self.left |= self.may_leave();
+        if self.pipelined {
+            self.lose_track(unpaired);
+        }
+        self.give_up(self.asked, unpaired);
+        (self.credit, self.vague) = (0, false);
+        u64::from(std::mem::take(&mut self.unmatched))
+    }
+
+    /// A response begins with which the server's turn began.
+    pub(super) fn server_turn(&mut self, when: &Moment, unpaired: &mut u64) {
+        if self.pipelined {
+            self.left |= self.may_leave();
+            self.lose_track(unpaired);
+        }
+        // The server answers what was asked since it spoke last; where that is not known, one of all these.
+        self.vague = when.asked_before.is_none();
+        self.give_up(when.asked_before.unwrap_or(when.asked), unpaired);
+    }
+
+    /// Responses to what was asked until now may have passed.
+    pub(super) fn give_up_all(&mut self, unpaired: &mut u64) {
+        self.vague = true;
+        self.give_up(self.asked, unpaired);
     }
 
     /// A response came at that moment; `standing`: what is known of the bytes before it.
-    pub(super) fn answer(&mut self, when: Moment, standing: Standing, unpaired: &mut u64) -> Answered {
-        let waiting = self.unanswered_of(when);
-        if waiting > 0 && self.doubted && standing == Standing::Resumed {
-            // It may answer what was taken for body.
-            self.end(unpaired);
-            return Answered { exchange: None, kind: Asked::Unseen };
+    pub(super) fn answer(&mut self, when: &Moment, standing: Standing, unpaired: &mut u64) -> Answered {
+        let waiting = if self.lost_track { 0 } else { self.asked.min(when.asked).saturating_sub(self.answered) };
+        if waiting >= 2 && standing == Standing::Certain {
+            self.pipelined = true;
         }
-        if waiting >= 2 {
-            match standing {
-                Standing::Certain => self.pipelined = true,
-                Standing::First if self.pipelined => {}
-                Standing::Resumed if !self.pipelined => {
-                    // The client waited for each response: those before the last one were lost.
-                    let lost = waiting.saturating_sub(1);
-                    *unpaired = unpaired.saturating_add(lost);
-                    self.answered = self.answered.saturating_add(lost);
-                }
-                Standing::First | Standing::Resumed => self.lose_track(unpaired),
-            }
+        if waiting >= 2 && standing == Standing::First && !self.pipelined {
+            // The client pipelines, or the responses before this one were lost.
+            self.lose_track(unpaired);
         }
         if waiting == 0 || self.lost_track {
             *unpaired = unpaired.saturating_add(1);
-            // Once track is lost the request may have been told.
-            self.unmatched = self.unmatched.saturating_add(u32::from(!self.lost_track));
+            if standing != Standing::First && !self.lost_track && !self.vague && !when.late && when.asked == self.asked
+            {
+                match self.credit.checked_sub(1) {
+                    Some(credit) => self.credit = credit,
+                    None => self.unmatched = self.unmatched.saturating_add(1),
+                }
+            }
             return Answered { exchange: None, kind: Asked::Unseen };
         }
         let number = self.answered;
         self.answered = self.answered.saturating_add(1);
-        let kind = match self.kinds >> Self::shift(number) & 0b11 {
-            0 => Asked::Other,
-            1 => Asked::Head,
-            2 => Asked::Connect,
-            _ => Asked::Unseen,
-        };
-        Answered { exchange: (kind != Asked::Unseen).then_some(number), kind }
+        Answered { exchange: Some(number), kind: self.kind(number) }
     }
 
-    /// No more responses will come.
-    pub(super) fn end(&mut self, unpaired: &mut u64) {
+    /// No more responses will come. Returns how many requests were missed since the last one.
+    pub(super) fn end(&mut self, unpaired: &mut u64) -> u64 {
         *unpaired = unpaired.saturating_add(self.unanswered());
         self.answered = self.asked;
+        u64::from(std::mem::take(&mut self.unmatched))
+    }
+
+    /// The responses to the requests before this one are lost.
+    fn give_up(&mut self, before: u64, unpaired: &mut u64) {
+        if self.lost_track {
+            return;
+        }
+        let before = before.min(self.asked);
+        while self.answered < before {
+            self.left |= matches!(self.kind(self.answered), Asked::Connect | Asked::Upgrade);
+            self.answered = self.answered.saturating_add(1);
+            *unpaired = unpaired.saturating_add(1);
+        }
     }
 
     fn lose_track(&mut self, unpaired: &mut u64) {
-        self.end(unpaired);
+        self.give_up(self.asked, unpaired);
         self.lost_track = true;
+    }
+
+    fn kind(&self, number: u64) -> Asked {
+        match self.kinds >> Self::shift(number) & 0b11 {
+            0 => Asked::Other,
+            1 => Asked::Head,
+            2 => Asked::Connect,
+            _ => Asked::Upgrade,
+        }
     }
 
     fn shift(number: u64) -> u32 {
@@ -187,28 +208,43 @@ impl Exchanges {
 mod tests {
     use super::*;
 
+    fn now(exchanges: &Exchanges, asked_before: Option<u64>) -> Moment {
+        Moment {
+            asked: exchanges.asked(),
+            asked_before,
+            spoken: 0,
+            fresh: true,
+            turn: true,
+            follows: true,
+            late: false,
+        }
+    }
+
     #[test]
     fn responses_answer_requests_in_order() {
         let (mut exchanges, mut unpaired) = (Exchanges::default(), 0);
-        for kind in [Asked::Other, Asked::Head, Asked::Connect] {
+        for kind in [Asked::Other, Asked::Head, Asked::Connect, Asked::Upgrade] {
             exchanges.ask(kind, &mut unpaired);
         }
-        for (number, kind) in [(0, Asked::Other), (1, Asked::Head), (2, Asked::Connect)] {
+        let when = now(&exchanges, None);
+        for (number, kind) in [(0, Asked::Other), (1, Asked::Head), (2, Asked::Connect), (3, Asked::Upgrade)] {
             assert_eq!(
-                exchanges.answer(exchanges.now(), Standing::Certain, &mut unpaired),
+                exchanges.answer(&when, Standing::Certain, &mut unpaired),
                 Answered { exchange: Some(number), kind }
             );
         }
-        assert_eq!(exchanges.answer(exchanges.now(), Standing::Certain, &mut unpaired).exchange, None);
+        assert_eq!(exchanges.answer(&when, Standing::Certain, &mut unpaired).exchange, None);
         assert_eq!(unpaired, 1);
     }
 
     #[test]
-    fn after_a_lost_response_the_next_one_answers_the_last_request() {
+    fn a_response_with_which_a_turn_begins_answers_what_was_asked_since_the_last_one() {
         let (mut exchanges, mut unpaired) = (Exchanges::default(), 0);
         exchanges.ask(Asked::Other, &mut unpaired);
         exchanges.ask(Asked::Other, &mut unpaired);
-        assert_eq!(exchanges.answer(exchanges.now(), Standing::Resumed, &mut unpaired).exchange, Some(1));
+        let when = now(&exchanges, Some(1));
+        exchanges.server_turn(&when, &mut unpaired);
+        assert_eq!(exchanges.answer(&when, Standing::Resumed, &mut unpaired).exchange, Some(1));
         assert_eq!((exchanges.unanswered(), unpaired), (0, 1));
     }
 
@@ -218,10 +254,13 @@ mod tests {
         for _ in 0..4 {
             exchanges.ask(Asked::Other, &mut unpaired);
         }
-        assert_eq!(exchanges.answer(exchanges.now(), Standing::Certain, &mut unpaired).exchange, Some(0));
-        assert_eq!(exchanges.answer(exchanges.now(), Standing::Resumed, &mut unpaired).exchange, None);
+        let when = now(&exchanges, Some(1));
+        assert_eq!(exchanges.answer(&when, Standing::Certain, &mut unpaired).exchange, Some(0));
+        exchanges.server_turn(&when, &mut unpaired);
+        assert_eq!(exchanges.answer(&when, Standing::Resumed, &mut unpaired).exchange, None);
         exchanges.ask(Asked::Other, &mut unpaired);
-        assert_eq!(exchanges.answer(exchanges.now(), Standing::Certain, &mut unpaired).exchange, None);
+        let when = now(&exchanges, Some(1));
+        assert_eq!(exchanges.answer(&when, Standing::Certain, &mut unpaired).exchange, None);
     }
 
     #[test]
@@ -230,6 +269,7 @@ mod tests {
         for number in 0..100 {
             assert_eq!(exchanges.ask(Asked::Other, &mut unpaired), number);
         }
-        assert_eq!(exchanges.answer(exchanges.now(), Standing::Certain, &mut unpaired).exchange, None);
+        let when = now(&exchanges, None);
+        assert_eq!(exchanges.answer(&when, Standing::Certain, &mut unpaired).exchange, None);
     }
 }

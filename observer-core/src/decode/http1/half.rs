@@ -30,12 +30,7 @@ pub(super) enum Expected {
     /// A body that ends with the connection.
     UntilClose,
     /// Bytes are missing, so anything: see the rule in [`super`].
-    Adrift {
-        /// Whether they are bytes of a chunked body.
-        chunked: bool,
-        /// Where a head begins for sure, for all that has been seen: behind what looks like the end of such a body.
-        head_at: Option<u32>,
-    },
+    Adrift,
 }
 
 /// Where a piece begins.
@@ -52,8 +47,19 @@ pub(super) enum Standing {
     First,
     /// No byte is missing since the message before it.
     Certain,
-    /// Bytes are missing before it; the exchange shows that one begins here.
+    /// Bytes are missing before it; the turn shows that one begins here.
     Resumed,
+    /// Bytes are missing before it, and it may be body.
+    Doubtful,
+    /// It begins where a doubtful message ends.
+    Chained,
+}
+
+impl Standing {
+    /// Whether what is read is told only once a turn proves it.
+    pub(super) fn is_doubtful(self) -> bool {
+        matches!(self, Self::Doubtful | Self::Chained)
+    }
 }
 
 #[derive(Debug)]
@@ -63,26 +69,13 @@ pub(super) struct Half {
     pub(super) expected: Expected,
     /// How sure it is that a head begins where one is expected.
     pub(super) standing: Standing,
-    /// How many requests had been told when the message that is passing began. Of responses: adrift, a head is believed once
-    /// there are more.
-    pub(super) since: u64,
-    /// The body that is expected may be absent: the request was not seen and may have been HEAD.
-    pub(super) bodiless_perhaps: bool,
     pub(super) draft: Option<Box<Draft>>,
     pub(super) ahead: Option<Box<Ahead>>,
 }
 
 impl Half {
     pub(super) fn new() -> Self {
-        Self {
-            next: 0,
-            expected: Expected::Anything,
-            standing: Standing::First,
-            since: 0,
-            bodiless_perhaps: false,
-            draft: None,
-            ahead: None,
-        }
+        Self { next: 0, expected: Expected::Anything, standing: Standing::First, draft: None, ahead: None }
     }
 
     pub(super) fn distance(&self, seq: u32) -> Distance {
@@ -107,19 +100,28 @@ impl Half {
 
     /// What follows is not known.
     pub(super) fn drift(&mut self) {
-        self.expected = Expected::Adrift { chunked: false, head_at: None };
+        self.expected = Expected::Adrift;
     }
 
-    /// What follows is the rest of a chunked body.
-    pub(super) fn drift_in_chunks(&mut self) {
-        self.expected = Expected::Adrift { chunked: true, head_at: None };
+    /// A message has ended.
+    pub(super) fn message_ended(&mut self) {
+        self.expect_head(if self.standing.is_doubtful() { Standing::Chained } else { Standing::Certain });
     }
 
     pub(super) fn expect_sized(&mut self, left: u64) {
         if left == 0 {
-            self.expect_head(Standing::Certain);
+            self.message_ended();
         } else {
             self.expected = Expected::Sized { left };
+        }
+    }
+
+    /// Whether the next message begins at this sequence number.
+    pub(super) fn leads_to(&self, seq: u32) -> bool {
+        match self.expected {
+            Expected::Head => seq == self.next,
+            Expected::Sized { left } => seq == self.end_of(left),
+            _ => false,
         }
     }
 

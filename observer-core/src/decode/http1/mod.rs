@@ -10,14 +10,23 @@
 //! - when a tap that shows heads alone leaves out chunk sizes ([`Fidelity::Heads`]);
 //! - when the length is unclear (contradicting headers), or a head was longer than what is read.
 //!
-//! Adrift, a piece that starts like a head is believed only
-//! - where it begins exactly behind a piece that ends like the chunked body that is passing (`0 CR LF CR LF`), or
-//! - of a request: once every request told before has been answered, for until then it may be the body of the last one; or
-//!   once the last one has waited [`UNANSWERED_WAIT_MAX`], lest a tap that shows one direction alone ends here;
-//! - of a response: once a request was told that is later than the one whose response is passing.
+//! Missing bytes may hold the head of a message of which what follows is the body, so behind them a head is believed only at
+//! a *turn*: with the first bytes that one end sends after the other has spoken (the server with a final response), and
+//! - only exactly behind the last byte that was seen of its own direction (the kernel shows where a chunked body ends), or
+//! - only exactly where the message ends that was last taken for one on trial: what looks like a head while adrift is read,
+//!   not told, and counted in `doubtful_heads`.
 //!
-//! Everything else is body, and counted in `doubtful_heads` where it looks like a head. A stream joined in the middle starts
-//! at the first piece that begins with a whole first line, for nothing better is known there.
+//! So a loss costs the next message too, which is then a response without a request or a request that was not observed.
+//! [`Exchanges`] says how responses find their requests. A stream joined in the middle starts at the first piece that begins
+//! with a whole first line, for nothing better is known there; and where nothing is seen of the other end at all, after
+//! [`UNANSWERED_WAIT_MAX`] the place alone must do.
+//!
+//! # What is taken for given
+//!
+//! A server sends no final response before it has the whole request; a client that pipelines is seen to do so before bytes
+//! are lost, and sends a request with a body only when nothing else is unanswered. Where this does not hold, text in a body at
+//! the beginning of a packet can in principle not be told from a head behind a loss; nor can it where the length that another
+//! such text declares leads exactly to it across the lost head of the next message, or in a tunnel that was opened unseen.
 
 mod ahead;
 mod chunks;
@@ -30,12 +39,14 @@ mod placing;
 mod reading;
 pub(super) mod start_line;
 mod telling;
+mod turns;
 
 use std::time::Duration;
 
 use self::exchanges::Exchanges;
 use self::half::Half;
 use self::start_line::Role;
+use self::turns::Turns;
 use super::{Fidelity, Output, Piece};
 use crate::message::{End, Protocol};
 use crate::time::Timestamp;
@@ -59,6 +70,7 @@ pub(super) struct Http1 {
     requests: Half,
     responses: Half,
     exchanges: Exchanges,
+    turns: Turns,
 }
 
 impl Http1 {
@@ -73,6 +85,7 @@ impl Http1 {
             requests: Half::new(),
             responses: Half::new(),
             exchanges: Exchanges::default(),
+            turns: Turns::default(),
         }
     }
 
@@ -83,7 +96,17 @@ impl Http1 {
         }
         self.overdue(piece.at, out);
         let role = if piece.from == self.client { Role::Requests } else { Role::Responses };
-        self.place(role, piece, self.exchanges.now(), out);
+        let mut when = self.turns.arrive(role, piece, self.exchanges.asked());
+        self.peer_had(role, piece, when, out);
+        when.asked = self.exchanges.asked();
+        if role == Role::Responses {
+            let asked = Some(when.asked).filter(|_| !self.requests.is_waiting());
+            self.turns.server_spoke(piece, &when, asked);
+        }
+        if self.quiet {
+            return;
+        }
+        self.place(role, piece, when, out);
         self.drain(role, out);
     }
 
@@ -99,11 +122,12 @@ impl Http1 {
     /// One direction has ended, or both.
     pub(super) fn closed(&mut self, from: End, at: Timestamp, out: &mut Output<'_>) {
         let role = if from == self.client { Role::Requests } else { Role::Responses };
-        while self.half(role).is_waiting() {
+        while !self.quiet && self.half(role).is_waiting() {
             self.settle(role, at, out);
         }
-        if role == Role::Responses {
-            self.exchanges.end(&mut out.anomalies.unpaired);
+        if role == Role::Responses && !self.quiet {
+            let missed = self.exchanges.end(&mut out.anomalies.unpaired);
+            self.unobserved(missed, at, out);
         }
     }
 

@@ -3,11 +3,11 @@
 use super::Http1;
 use super::chunks::Step;
 use super::draft::{Draft, Progress};
-use super::exchanges::Moment;
 use super::half::{Expected, Standing};
 use super::head::{self, Reading, Wanted};
 use super::start_line::{Looks, Role, looks};
 use super::telling::Found;
+use super::turns::Moment;
 use crate::decode::Output;
 use crate::time::Timestamp;
 
@@ -19,18 +19,13 @@ impl Http1 {
         at: Timestamp,
         bytes: &[u8],
         wire_len: u32,
-        when: Moment,
+        mut when: Moment,
         out: &mut Output<'_>,
     ) {
         let mut rest = bytes;
         let told_before = self.exchanges.asked();
         while !rest.is_empty() && !self.quiet {
             let half = self.half_mut(role);
-            let later = when.asked > half.since;
-            if std::mem::take(&mut half.bodiless_perhaps) && later && looks(role, rest) == Looks::Yes {
-                // The response to a later request stands where the body would: there is none.
-                half.expect_head(Standing::Certain);
-            }
             let taken = match half.expected {
                 Expected::Head => self.head(role, at, rest, when, out),
                 Expected::Sized { left } => {
@@ -44,18 +39,20 @@ impl Http1 {
                         rest.len()
                     }
                     Step::End(taken) => {
-                        half.expect_head(Standing::Certain);
+                        half.message_ended();
                         taken
                     }
                     Step::Bad => {
                         half.drift();
-                        out.anomalies.not_http = out.anomalies.not_http.saturating_add(1);
+                        let known = u64::from(!half.standing.is_doubtful());
+                        out.anomalies.not_http = out.anomalies.not_http.saturating_add(known);
                         rest.len()
                     }
                 },
-                Expected::Anything | Expected::UntilClose | Expected::Adrift { .. } => rest.len(),
+                Expected::Anything | Expected::UntilClose | Expected::Adrift => rest.len(),
             };
             self.half_mut(role).advance(taken as u64);
+            when.turn = false;
             rest = rest.get(taken..).unwrap_or_default();
         }
         if role == Role::Requests && self.exchanges.asked() > told_before.saturating_add(1) {
@@ -71,10 +68,9 @@ impl Http1 {
     fn pass_over(&mut self, role: Role, at: Timestamp, count: u64, when: Moment, out: &mut Output<'_>) {
         let half = self.half_mut(role);
         half.advance(count);
-        half.bodiless_perhaps = false;
         match half.expected {
             Expected::Head => match half.draft.take() {
-                Some(draft) => self.cut(role, &draft, when, out),
+                Some(draft) => self.cut(role, &draft, draft.begun(when.late), out),
                 None => self.missed_within(role, at, out),
             },
             Expected::Sized { left } => match left.checked_sub(count) {
@@ -85,19 +81,19 @@ impl Http1 {
                 if chunks.skip(count) {
                     half.expected = Expected::Chunked(chunks);
                 } else {
-                    half.drift_in_chunks();
+                    half.drift();
                 }
             }
-            Expected::Anything | Expected::UntilClose | Expected::Adrift { .. } => {}
+            Expected::Anything | Expected::UntilClose | Expected::Adrift => {}
         }
     }
 
     /// A head is behind another message in one piece, where it was not captured.
     fn missed_within(&mut self, role: Role, at: Timestamp, out: &mut Output<'_>) {
-        if role == Role::Requests && self.exchanges.unanswered() > 0 {
+        if role == Role::Requests && self.exchanges.unanswered() > 0 && !self.requests.standing.is_doubtful() {
             self.exchanges.pipelines();
         }
-        self.missed(role, false, at, out);
+        self.missed(role, at, out);
     }
 
     /// Takes the next bytes of a head; returns how many of them belong to it.
@@ -120,7 +116,7 @@ impl Http1 {
                     self.no_head(role, out);
                     return bytes.len();
                 }
-                Reading::Draft => Box::new(Draft::new(role, at, self.half(role).standing == Standing::Certain)),
+                Reading::Draft => Box::new(Draft::new(role, at, when, self.half(role).standing == Standing::Certain)),
             }
         };
         match draft.push(bytes, out.interest) {
@@ -132,13 +128,14 @@ impl Http1 {
                 if let Some(start) = draft.start() {
                     let headers = draft.headers(true);
                     let framing = Some(draft.framing());
-                    self.tell(&Found { at: draft.at, start, headers: &headers, framing }, when, out);
+                    self.tell(&Found { at: draft.at, start, headers: &headers, framing }, draft.begun(when.late), out);
                 }
                 len
             }
             Progress::TooLong => {
-                out.anomalies.heads_too_long = out.anomalies.heads_too_long.saturating_add(1);
-                self.tell_part(role, &draft, when, out);
+                let known = u64::from(!self.half(role).standing.is_doubtful());
+                out.anomalies.heads_too_long = out.anomalies.heads_too_long.saturating_add(known);
+                self.tell_part(role, &draft, draft.begun(when.late), out);
                 bytes.len()
             }
             Progress::NotHttp => {
@@ -162,31 +159,30 @@ impl Http1 {
 
     /// The rest of a head is missing.
     pub(super) fn cut(&mut self, role: Role, draft: &Draft, when: Moment, out: &mut Output<'_>) {
+        let standing = self.half(role).standing;
         if draft.start().is_some() {
-            out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
+            let known = u64::from(!standing.is_doubtful());
+            out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(known);
             self.tell_part(role, draft, when, out);
-        } else if self.half(role).standing == Standing::Certain || draft.looks() == Looks::Yes {
-            self.missed(role, false, draft.at, out);
+        } else if standing == Standing::Certain || draft.looks() == Looks::Yes {
+            self.missed(role, draft.at, out);
         } else {
             // Too little was seen to call it a message.
-            self.lose(role);
+            self.half_mut(role).drift();
         }
     }
 
-    /// Bytes are missing, and the head of the message that is passing may be among them.
-    pub(super) fn lose(&mut self, role: Role) {
-        let since = self.exchanges.after_next_answer();
+    /// A head was somewhere in bytes that are missing.
+    pub(super) fn missed(&mut self, role: Role, at: Timestamp, out: &mut Output<'_>) {
         let half = self.half_mut(role);
         half.drift();
-        half.since = since;
-    }
-
-    /// A head was somewhere in bytes that are missing. `answered`: its response is known to have passed too.
-    pub(super) fn missed(&mut self, role: Role, answered: bool, at: Timestamp, out: &mut Output<'_>) {
+        if half.standing.is_doubtful() || (role == Role::Requests && self.exchanges.may_leave()) {
+            return;
+        }
         out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
-        self.lose(role);
         if role == Role::Requests {
-            self.unobserved(answered, at, out);
+            let count = self.exchanges.missed();
+            self.unobserved(count, at, out);
         }
     }
 }

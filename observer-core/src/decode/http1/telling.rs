@@ -3,12 +3,13 @@
 use super::Http1;
 use super::chunks::Chunks;
 use super::draft::Draft;
-use super::exchanges::{Asked, Moment};
+use super::exchanges::Asked;
 use super::framing::{Body, Framing};
 use super::half::{Expected, Standing};
 use super::start_line::{Role, StartLine, path};
+use super::turns::Moment;
 use crate::decode::Output;
-use crate::message::{Header, Message, MessageBody, RequestHead, ResponseHead};
+use crate::message::{Header, HeaderName, Message, MessageBody, RequestHead, ResponseHead};
 use crate::time::Timestamp;
 
 /// A head that was read.
@@ -22,98 +23,151 @@ pub(super) struct Found<'a> {
 }
 
 impl Http1 {
-    pub(super) fn unobserved(&mut self, answered: bool, at: Timestamp, out: &mut Output<'_>) {
-        let count = self.exchanges.missed(answered, &mut out.anomalies.unpaired);
-        self.asked_at = at;
-        let (from, protocol) = (self.client, self.protocol);
-        (out.tell)(Message { at, from, exchange: None, protocol, body: MessageBody::Unobserved { count } });
+    /// Tells that requests were missed, if any were.
+    pub(super) fn unobserved(&mut self, count: u64, at: Timestamp, out: &mut Output<'_>) {
+        if count > 0 {
+            let (from, protocol) = (self.client, self.protocol);
+            (out.tell)(Message { at, from, exchange: None, protocol, body: MessageBody::Unobserved { count } });
+        }
     }
 
     /// Tells a head of which the end is not known.
     pub(super) fn tell_part(&mut self, role: Role, draft: &Draft, when: Moment, out: &mut Output<'_>) {
-        self.lose(role);
+        self.half_mut(role).drift();
         if let Some(start) = draft.start() {
             self.tell(&Found { at: draft.at, start, headers: &draft.headers(false), framing: None }, when, out);
         }
     }
 
-    /// Tells a head, and from its framing, where it is whole, what is expected next.
+    /// Tells a head, if it is one for sure, and from its framing, where it is whole, what is expected next.
     pub(super) fn tell(&mut self, found: &Found<'_>, when: Moment, out: &mut Output<'_>) {
-        let Found { at, start, headers, framing } = *found;
-        let protocol = start.protocol();
-        self.protocol = protocol;
-        match start {
+        match found.start {
             StartLine::Request { method, target, .. } => {
-                if self.requests.standing == Standing::Resumed && self.exchanges.unmatched() > 0 {
-                    self.unobserved(true, at, out);
+                if self.is_proven(Role::Requests, when) {
+                    return self.tell_request(found, (method, target), when, out);
                 }
-                let kind = match method {
-                    "HEAD" => Asked::Head,
-                    "CONNECT" => Asked::Connect,
-                    _ => Asked::Other,
-                };
-                let number = self.exchanges.ask(kind, &mut out.anomalies.unpaired);
-                self.asked_at = at;
-                let path = path(method, target);
-                let head = RequestHead { method, path: &path, headers, complete: framing.is_some() };
-                let (from, exchange) = (self.client, Some(number));
-                (out.tell)(Message { at, from, exchange, protocol, body: MessageBody::Request(head) });
-                if let Some(framing) = framing {
-                    self.expect_body(Role::Requests, framing.of_request());
-                }
+                self.doubt(Role::Requests, found.framing.map(Framing::of_request), out);
             }
             StartLine::Status { status, .. } => {
-                if status < 200 && status != 101 {
-                    self.interim(at, out);
-                    if framing.is_some() {
-                        let standing = self.responses.standing;
-                        self.responses.expect_head(standing);
+                if !self.is_proven(Role::Responses, when) {
+                    if status == 101 {
+                        // What would follow is no HTTP, and nothing tells it from a request.
+                        return self.leave(out);
                     }
-                    return;
+                    let body = found.framing.map(|framing| framing.of_response(status, false));
+                    return self.doubt(Role::Responses, body, out);
                 }
-                self.tell_response(found, status, when, out);
+                if status >= 200 || status == 101 {
+                    return self.tell_response(found, status, when, out);
+                }
+                if self.responses.standing == Standing::Resumed {
+                    self.exchanges.server_turn(&when, &mut out.anomalies.unpaired);
+                }
+                if found.framing.is_some() {
+                    let first = self.responses.standing == Standing::First;
+                    self.responses.expect_head(if first { Standing::First } else { Standing::Certain });
+                }
             }
         }
     }
 
-    /// An interim response came: where no request waits for one, its request was missed, and what comes next is its body.
-    fn interim(&mut self, at: Timestamp, out: &mut Output<'_>) {
-        if self.exchanges.unanswered() > 0 || self.responses.standing == Standing::First {
-            return;
+    /// Whether the head is one: where bytes are missing before it, a turn that begins exactly where a message ends shows it.
+    fn is_proven(&mut self, role: Role, when: Moment) -> bool {
+        let half = self.half_mut(role);
+        if half.standing == Standing::Chained && when.turn {
+            half.standing = Standing::Resumed;
         }
-        if self.requests.is_waiting() {
-            self.settle(Role::Requests, at, out);
-        } else if matches!(self.requests.expected, Expected::Head | Expected::Adrift { .. }) {
-            self.missed(Role::Requests, false, at, out);
+        !half.standing.is_doubtful()
+    }
+
+    /// What looks like a head may be body: it is not told, but what it says of its length is tried.
+    fn doubt(&mut self, role: Role, body: Option<Body>, out: &mut Output<'_>) {
+        out.anomalies.doubtful_heads = out.anomalies.doubtful_heads.saturating_add(1);
+        if let Some(body) = body {
+            self.expect_body(role, body);
+        }
+    }
+
+    fn tell_request(&mut self, found: &Found<'_>, (method, target): (&str, &[u8]), when: Moment, out: &mut Output<'_>) {
+        let Found { at, start, headers, framing } = *found;
+        if self.requests.standing == Standing::Resumed {
+            let missed = self.exchanges.client_turn(&mut out.anomalies.unpaired);
+            if self.exchanges.has_left() {
+                return self.leave(out);
+            }
+            self.unobserved(missed, at, out);
+        }
+        let protocol = start.protocol();
+        self.protocol = protocol;
+        let kind = match method {
+            "HEAD" => Asked::Head,
+            "CONNECT" => Asked::Connect,
+            _ if headers.iter().any(|header| header.name == HeaderName::UPGRADE) => Asked::Upgrade,
+            _ => Asked::Other,
+        };
+        let number = self.exchanges.ask(kind, &mut out.anomalies.unpaired);
+        if when.late && when.spoken != self.turns.spoken() {
+            // Its response may have passed.
+            self.exchanges.give_up_all(&mut out.anomalies.unpaired);
+        }
+        self.asked_at = at;
+        let path = path(method, target);
+        let head = RequestHead { method, path: &path, headers, complete: framing.is_some() };
+        let (from, exchange) = (self.client, Some(number));
+        (out.tell)(Message { at, from, exchange, protocol, body: MessageBody::Request(head) });
+        if self.exchanges.has_left() {
+            return self.leave(out);
+        }
+        if let Some(framing) = framing {
+            self.expect_body(Role::Requests, framing.of_request());
         }
     }
 
     fn tell_response(&mut self, found: &Found<'_>, status: u16, mut when: Moment, out: &mut Output<'_>) {
-        let Found { at, headers, framing, .. } = *found;
-        if self.exchanges.unanswered() == 0 && self.requests.is_waiting() {
+        let Found { at, start, headers, framing } = *found;
+        let standing = self.responses.standing;
+        if standing == Standing::Resumed {
+            self.exchanges.server_turn(&when, &mut out.anomalies.unpaired);
+        }
+        if self.exchanges.unanswered() == 0 && self.requests.is_waiting() && !when.late {
             // The server had what is waited for here.
             self.settle(Role::Requests, at, out);
-            when = self.exchanges.now();
+            if self.quiet {
+                return;
+            }
+            when.asked = self.exchanges.asked();
         }
-        let standing = self.responses.standing;
-        self.responses.since = when.asked;
-        let answered = self.exchanges.answer(when, standing, &mut out.anomalies.unpaired);
+        let answered = self.exchanges.answer(&when, standing, &mut out.anomalies.unpaired);
+        if !when.late {
+            self.turns.answered(self.exchanges.asked());
+        }
+        if self.exchanges.has_left() {
+            return self.leave(out);
+        }
         let upgraded = status == 101 || (answered.kind == Asked::Connect && (200..300).contains(&status));
         let head = ResponseHead { status, headers, complete: framing.is_some(), upgraded };
+        self.protocol = start.protocol();
         let (from, exchange, protocol) = (self.client.other(), answered.exchange, self.protocol);
         (out.tell)(Message { at, from, exchange, protocol, body: MessageBody::Response(head) });
         if upgraded {
-            self.quiet = true;
-            self.exchanges.end(&mut out.anomalies.unpaired);
-            for half in [&mut self.requests, &mut self.responses] {
-                half.forget();
-            }
-            return;
+            return self.leave(out);
         }
         let Some(framing) = framing else { return };
         let body = framing.of_response(status, answered.kind == Asked::Head);
+        if answered.kind == Asked::Unseen && body != Body::Sized(0) {
+            // The request may have been HEAD or CONNECT.
+            self.responses.standing = Standing::Chained;
+        }
         self.expect_body(Role::Responses, body);
-        self.responses.bodiless_perhaps = answered.kind == Asked::Unseen && body != Body::Sized(0);
+    }
+
+    /// The connection leaves the protocol, or may have left it.
+    fn leave(&mut self, out: &mut Output<'_>) {
+        self.quiet = true;
+        self.exchanges.end(&mut out.anomalies.unpaired);
+        for half in [&mut self.requests, &mut self.responses] {
+            half.forget();
+        }
     }
 
     fn expect_body(&mut self, role: Role, body: Body) {
@@ -121,8 +175,8 @@ impl Http1 {
         match body {
             Body::Sized(length) => half.expect_sized(length),
             Body::Chunked => half.expected = Expected::Chunked(Chunks::new()),
-            Body::UntilClose => half.expected = Expected::UntilClose,
-            Body::Unclear => half.drift(),
+            Body::UntilClose if !half.standing.is_doubtful() => half.expected = Expected::UntilClose,
+            Body::UntilClose | Body::Unclear => half.drift(),
         }
     }
 }
