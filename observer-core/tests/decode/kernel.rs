@@ -101,8 +101,8 @@ impl Slot {
     fn tell(&mut self, piece: &Owned, tail: &[u8], is_newest: bool, told: &mut Vec<Owned>) {
         let payload = &piece.bytes[..];
         let room = match payload.len() {
-            ..=SHORT_BYTES => SHORT_BYTES,
-            ..=1024 => 1024,
+            len if len <= SHORT_BYTES => SHORT_BYTES,
+            len if len <= 1024 => 1024,
             _ if self.opening.starts_with(b"HTTP") => 512,
             _ => BLIND_BYTES,
         };

@@ -5,7 +5,7 @@ use super::chunks::Step;
 use super::draft::{Draft, Progress};
 use super::half::{Expected, Standing};
 use super::head::{self, Reading, Wanted};
-use super::start_line::{Looks, Role, looks};
+use super::start_line::{Looks, Role};
 use super::telling::Found;
 use super::turns::Moment;
 use crate::decode::Output;

@@ -9,6 +9,7 @@ use crate::decode::Piece;
 
 /// What was known when a piece came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "four things that do not follow from one another")]
 pub(super) struct Moment {
     /// How many requests had been told.
     pub(super) asked: u64,
