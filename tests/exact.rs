@@ -28,6 +28,11 @@ struct Outcome {
 
 /// Opens a shop with every fault, observes it while customers order by `plan`, and compares nothing yet.
 fn observe(name: &str, site: &Site, plan: Plan) -> Result<Outcome> {
+    observe_by("cgroup", name, site, plan)
+}
+
+/// The same by a source of the configuration.
+fn observe_by(source: &str, name: &str, site: &Site, plan: Plan) -> Result<Outcome> {
     let runtimes = install::runtimes()?;
     let binary = binary(false)?;
     let place = scratch().join("tests").join(name);
@@ -39,7 +44,10 @@ fn observe(name: &str, site: &Site, plan: Plan) -> Result<Outcome> {
     let configuration = place.join("observer.yaml");
     fs::write(
         &configuration,
-        format!("prometheus: {{listen: \"{metrics}\"}}\naudit: {{directory: {}}}\n", audits.display()),
+        format!(
+            "capture: {{sources: [{source}]}}\nprometheus: {{listen: \"{metrics}\"}}\naudit: {{directory: {}}}\n",
+            audits.display()
+        ),
     )?;
     let observer = Observer::start(&binary, &configuration, metrics, &audits, &place.join("report.txt"))?;
     let since_ns = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
@@ -55,6 +63,7 @@ fn observe(name: &str, site: &Site, plan: Plan) -> Result<Outcome> {
     assert_eq!(sent.statuses, BTreeMap::from([("200".to_owned(), sent.requests)]));
 
     let (report, _) = observer.stop()?;
+    assert_eq!(report.capture.sources, [source]);
     assert_eq!(report.capture.lost, 0, "the observer lost records: {:?}", report.capture);
     // `capture.undecodable` is the whole host's; a head of the shop that was not decoded would be missing below.
     let services: Vec<&str> = names().collect();
@@ -88,6 +97,12 @@ fn with_one_order_at_a_time_everything_is_as_the_services_know_it() -> Result<()
 #[test]
 fn over_ipv6_everything_is_as_the_services_know_it() -> Result<()> {
     assert_everything_is_exact(&observe("ipv6", &Site::Host(IpAddr::V6(Ipv6Addr::LOCALHOST)), SERIAL)?);
+    Ok(())
+}
+
+#[test]
+fn by_the_socket_filter_everything_is_as_the_services_know_it() -> Result<()> {
+    assert_everything_is_exact(&observe_by("socket-filter", "wire", &LOOPBACK, SERIAL)?);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
-//! The truth: the services' own logs come in, what a report must say about them goes out, by the words of the contract.
+//! The truth: the services' own logs come in, what a report must say about them goes out.
 //!
-//! Written from the contract alone and without a line of the observer's analysis, so that the two can disagree. It knows what
+//! Written from what the outcomes mean, without a line of the observer's analysis, so that the two can disagree. It knows what
 //! no observer knows: which request really caused each one that a service sent.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,9 +5,12 @@ use std::net::IpAddr;
 use crate::ids::SocketId;
 use crate::time::Timestamp;
 
+mod ends;
+mod one;
 mod table;
 
-pub use table::{Connection, ConnectionCounters, Connections, Sight};
+pub use one::Connection;
+pub use table::{ConnectionCounters, Connections, Sight};
 
 /// An address and port of a flow. IPv4 addresses mapped into IPv6 are kept as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +30,15 @@ pub struct Flow {
     pub destination: Address,
 }
 
+/// Where the two directions of a connection begin: the sequence numbers of their first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginnings {
+    /// Of what the local end sends.
+    pub sent: u32,
+    /// Of what it receives.
+    pub received: u32,
+}
+
 /// The payload of one TCP packet as a tap saw it.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
@@ -44,6 +56,8 @@ pub struct Packet<'a> {
     pub tap: Tap,
     /// Whether the sender closes its direction or resets the connection with it.
     pub closes: bool,
+    /// Whether it resets the connection.
+    pub resets: bool,
     /// The kernel's name for a looped flow as the receiver sees it; zero where there is none. Once a flow is known to be seen
     /// whole at its sender, the source can be told to leave out the second sight (`Source::quiet`).
     pub token: u64,

@@ -27,5 +27,7 @@ pub mod limits;
 pub mod message;
 pub mod names;
 pub mod propagation;
+mod recent;
 pub mod sampling;
 pub mod time;
+pub mod yaml;

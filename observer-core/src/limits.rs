@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// The longest head that is read, in bytes, per message: the bound; servers refuse heads far shorter (nginx 32 KiB,
+/// The longest head that is read, in bytes, per message; servers refuse heads far shorter (nginx 32 KiB,
 /// Apache 8 KiB a line, Node 16 KiB).
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// How long an arrived trace is remembered (contract, "Two memories decide").
+/// How long an arrived trace is remembered.
 pub const ARRIVED_MEMORY: Duration = Duration::from_mins(10);
-/// How long a request without a response can have caused a hop (contract, "Two memories decide").
+/// How long a request without a response can have caused a hop.
 pub const CAUSE_MEMORY: Duration = Duration::from_secs(30);
 
 /// The bounds that the configuration sets (`limits:`).

@@ -51,6 +51,8 @@ pub const TAP_MASK: u8 = 3;
 pub const FLAG_LOOPED: u8 = 4;
 /// The packet carries FIN or RST.
 pub const FLAG_CLOSES: u8 = 8;
+/// The packet carries RST.
+pub const FLAG_RESETS: u8 = 16;
 
 /// One event. Numbers are in the byte order of the host; addresses as on the wire, IPv4 mapped into IPv6 (RFC 4291 section
 /// 2.5.5.2).
@@ -74,9 +76,10 @@ pub struct Record {
     pub source_port: u16,
     /// The receiver's, or remote, port.
     pub destination_port: u16,
-    /// Sequence number of the first byte of this record.
+    /// Sequence number of the first byte of this record; of an established connection, of the first that the local end sends.
     pub seq: u32,
-    /// Payload bytes on the wire from `seq` on that this record stands for.
+    /// Payload bytes on the wire from `seq` on that this record stands for; of an established connection, the sequence number
+    /// of the first byte that the local end receives.
     pub wire_len: u32,
     /// How many of them follow this header.
     pub captured: u16,

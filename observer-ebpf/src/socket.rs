@@ -26,7 +26,7 @@ pub(crate) fn connects<const VERSION: u8>(ctx: &SockAddrContext) {
         }
         let to = if VERSION == 4 { mapped((*address).user_ip4) } else { words(&(*address).user_ip6) };
         let port = u16::from_be((*address).user_port as u16);
-        tell(Kind::Connects, address.cast(), process_id(), [0; 16], to, 0, port);
+        tell(Kind::Connects, address.cast(), process_id(), Ends { remote: to, remote_port: port, ..Ends::UNKNOWN });
     }
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn process<const VERSION: u8>(ctx: &SockContext, kind: Kind) {
             6 => (words(&(*socket).src_ip6), (*socket).src_port as u16),
             _ => ([0; 16], 0),
         };
-        tell(kind, socket.cast(), process_id(), local, [0; 16], port, 0);
+        tell(kind, socket.cast(), process_id(), Ends { local, local_port: port, ..Ends::UNKNOWN });
     }
 }
 
@@ -63,8 +63,26 @@ pub(crate) fn established(ctx: &SockOpsContext) {
         unsafe { (words(&(*ctx.ops).local_ip6), words(&(*ctx.ops).remote_ip6)) }
     };
     // `local_port` is in host order, `remote_port` in network order.
-    let remote_port = u32::from_be(ctx.remote_port()) as u16;
-    tell(kind, ctx.ops.cast(), 0, local, remote, ctx.local_port() as u16, remote_port);
+    let (local_port, remote_port) = (ctx.local_port() as u16, u32::from_be(ctx.remote_port()) as u16);
+    // SAFETY: as above.
+    let (sends, receives) = unsafe { ((*ctx.ops).snd_nxt, (*ctx.ops).rcv_nxt) };
+    tell(kind, ctx.ops.cast(), 0, Ends { local, remote, local_port, remote_port, sends, receives });
+}
+
+/// What an event tells of the ends of a socket; zero where it tells nothing.
+struct Ends {
+    local: [u8; 16],
+    remote: [u8; 16],
+    local_port: u16,
+    remote_port: u16,
+    /// Sequence numbers of the first byte that the local end sends, and of the first that it receives.
+    sends: u32,
+    receives: u32,
+}
+
+impl Ends {
+    const UNKNOWN: Self =
+        Self { local: [0; 16], remote: [0; 16], local_port: 0, remote_port: 0, sends: 0, receives: 0 };
 }
 
 #[inline(always)]
@@ -73,15 +91,7 @@ fn process_id() -> u64 {
 }
 
 #[inline(always)]
-fn tell(
-    kind: Kind,
-    ctx: *mut c_void,
-    process: u64,
-    source: [u8; 16],
-    destination: [u8; 16],
-    source_port: u16,
-    destination_port: u16,
-) {
+fn tell(kind: Kind, ctx: *mut c_void, process: u64, ends: Ends) {
     if is_pressed() {
         lose(Loss::SocketEventRingFull);
         return;
@@ -101,12 +111,12 @@ fn tell(
         socket,
         cgroup,
         token: process,
-        source,
-        destination,
-        source_port,
-        destination_port,
-        seq: 0,
-        wire_len: 0,
+        source: ends.local,
+        destination: ends.remote,
+        source_port: ends.local_port,
+        destination_port: ends.remote_port,
+        seq: ends.sends,
+        wire_len: ends.receives,
         captured: 0,
         kind: kind as u8,
         flags: 0,

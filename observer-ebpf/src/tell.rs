@@ -4,13 +4,13 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::programs::SkBuffContext;
 use observer_ebpf::HEAD_BYTES_MAX;
 use observer_ebpf::flow::{ENDED, FRESH, FlowSlot, forget};
-use observer_ebpf::record::{FLAG_CLOSES, FLAG_LOOPED, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_WIRE};
+use observer_ebpf::record::{FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_WIRE};
 
 use crate::headers::{FIN, Headers, LOOPBACK, RST};
 use crate::piece::{BLIND_BYTES, Copied, HEAD_TAIL, Stretch, bare, copy, copy_blindly, first_bytes, min};
 
 /// Payloads up to this length are one record.
-pub(crate) const SHORT_BYTES: u32 = 512;
+pub(crate) const SHORT_BYTES: u32 = 1024;
 /// Records that a packet may fill after its first: a head of the longest length.
 const PIECES_MAX: u32 = HEAD_BYTES_MAX / BLIND_BYTES;
 
@@ -28,8 +28,10 @@ pub(crate) fn short<const TAP: u8>(
     let stretch = Stretch { at: packet.payload_at, len: packet.payload_len, tail };
     let copied = if stretch.len <= 128 {
         copy::<16>(ctx, &record, stretch, slot.zero)
-    } else {
+    } else if stretch.len <= 512 {
         copy::<64>(ctx, &record, stretch, slot.zero)
+    } else {
+        copy::<128>(ctx, &record, stretch, slot.zero)
     };
     let Some(copied) = copied else {
         slot.state = FRESH;
@@ -53,10 +55,8 @@ pub(crate) fn long<const TAP: u8>(
     let mut record = template::<TAP>(ctx, packet, slot, flow, Kind::Packet);
     let stretch = Stretch { at: packet.payload_at, len: packet.payload_len, tail };
     let is_response = slot.opening as u32 == u32::from_le_bytes(*b"HTTP");
-    let copied = if is_response && stretch.len > 1024 {
+    let copied = if is_response {
         copy::<64>(ctx, &record, stretch, slot.zero)
-    } else if stretch.len <= 1024 {
-        copy::<128>(ctx, &record, stretch, slot.zero)
     } else {
         copy::<512>(ctx, &record, stretch, slot.zero)
     };
@@ -145,7 +145,8 @@ pub(crate) fn template<const TAP: u8>(
     // SAFETY: a field of the context.
     let looped = TAP != TAP_WIRE && unsafe { (*ctx.skb.skb).ifindex } == LOOPBACK;
     let closes = packet.flags & (FIN | RST) != 0;
-    let flags = TAP | if looped { FLAG_LOOPED } else { 0 } | if closes { FLAG_CLOSES } else { 0 };
+    let resets = (packet.flags & RST) * (FLAG_RESETS / RST);
+    let flags = TAP | resets | if looped { FLAG_LOOPED } else { 0 } | if closes { FLAG_CLOSES } else { 0 };
     Record {
         at_ns: now::<TAP>(ctx),
         socket: slot.socket,

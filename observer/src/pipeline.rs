@@ -7,6 +7,8 @@
 mod declared;
 mod parties;
 mod stages;
+#[cfg(test)]
+mod tests;
 
 use observer_core::audit::report::{Capture, ObserverInfo, Report};
 use observer_core::audit::{Auditor, Inputs, Loss, Settings};
@@ -52,7 +54,7 @@ const IDLE: Duration = Duration::from_mins(10);
 /// The share of the memory limit for connections, one in this many, and what one takes with its decoder.
 const CONNECTIONS_SHARE: usize = 4;
 const CONNECTION_BYTES: usize = 1024;
-/// How often silent connections are asked for what waits too long.
+/// How often silent connections are asked for what waits too long, and workloads that ended are forgotten.
 const OVERDUE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is kept of a connection.
@@ -86,22 +88,17 @@ pub struct Pipeline {
 impl Pipeline {
     /// A line for one run. Live, the processes and sockets that exist are read before it returns, so the source is to be
     /// open by then: what begins in between is told by it.
-    ///
-    /// # Errors
-    ///
-    /// A declared file that cannot be read.
-    pub fn new(config: &Config, mode: Mode) -> anyhow::Result<Self> {
+    pub fn new(config: &Config, mode: Mode) -> Self {
         let parties = match mode {
             Mode::Live => Parties::host(config),
             Mode::File => Parties::file(config),
         };
-        let declared = Declared::new(config)?;
-        Ok(Self {
+        Self {
             mode,
             connections: Connections::new(connections_max(&config.limits)),
             parties,
             stages: Stages::new(config),
-            declared,
+            declared: Declared::new(config),
             anomalies: Anomalies::default(),
             auditor: Auditor::default(),
             observer: observer_info(),
@@ -111,21 +108,16 @@ impl Pipeline {
             lost: 0,
             overdue_at: Timestamp::default(),
             quiet: Vec::new(),
-        })
+        }
     }
 
     /// Takes over a configuration that was read again. What was counted stays.
-    ///
-    /// # Errors
-    ///
-    /// A declared file that cannot be read; then nothing is taken over.
-    pub fn reconfigure(&mut self, config: &Config) -> anyhow::Result<()> {
-        self.declared = Declared::new(config)?;
+    pub fn reconfigure(&mut self, config: &Config) {
+        self.declared = Declared::new(config);
         self.environment.clone_from(&config.environment);
         self.settings = settings(config);
         self.stages.reconfigure(config);
         self.parties.reconfigure(config);
-        Ok(())
     }
 
     /// Takes the next event.
@@ -138,8 +130,8 @@ impl Pipeline {
                     attribution.event(event);
                 }
                 match event {
-                    crate::capture::SocketEvent::Established { socket, flow, .. } => {
-                        self.connections.established(*socket, flow);
+                    crate::capture::SocketEvent::Established { socket, flow, beginnings, .. } => {
+                        self.connections.established(*socket, flow, *beginnings);
                     }
                     crate::capture::SocketEvent::Released { socket } => {
                         let at = self.window.map_or(Timestamp::default(), |(_, end)| end);
@@ -226,6 +218,7 @@ impl Pipeline {
         if now.since(self.overdue_at) >= OVERDUE_INTERVAL {
             self.overdue_at = now;
             self.overdue(now);
+            self.stages.forget(|workload| self.parties.knows(workload));
         }
         if let Some(attribution) = self.parties.attribution() {
             self.declared.refresh(attribution, &self.stages.names);
@@ -311,6 +304,12 @@ impl Pipeline {
             table: "connections",
             tracked: count(connections.tracked),
             evicted: connections.evicted,
+        });
+        let established = self.connections.established_counters();
+        tables.push(TableUse {
+            table: "established_sockets",
+            tracked: count(established.tracked),
+            evicted: established.evicted,
         });
         tables.push(TableUse { table: "unresolved_ends", tracked: 0, evicted: self.parties.unresolved() });
         if let Some(attribution) = self.parties.attribution() {

@@ -4,8 +4,14 @@
 //! another kernel, with `--test-threads=1`.
 #![allow(missing_docs, unreachable_pub)]
 
+#[path = "kernel/big.rs"]
+mod big;
+#[path = "kernel/cgroup.rs"]
+mod cgroup;
 #[path = "kernel/ends.rs"]
 mod ends;
+#[path = "kernel/headers.rs"]
+mod headers;
 #[path = "kernel/heads.rs"]
 mod heads;
 #[path = "kernel/namespaces.rs"]
@@ -16,6 +22,8 @@ mod object;
 mod opaque;
 #[path = "kernel/pressure.rs"]
 mod pressure;
+#[path = "kernel/reuse.rs"]
+mod reuse;
 #[path = "kernel/seen.rs"]
 mod seen;
 #[path = "kernel/sockets.rs"]

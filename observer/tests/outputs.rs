@@ -54,7 +54,7 @@ fn extras() -> Extras {
 fn scraped() -> String {
     let shared = Shared::default();
     shared.publish(Snapshot { report: report(), extras: extras() });
-    prometheus::render(&prometheus::registry(shared)).unwrap()
+    prometheus::render(&prometheus::registry(shared).unwrap()).unwrap()
 }
 
 fn check_table(style: Style, expected: &Expect) {
@@ -251,14 +251,14 @@ fn a_thousand_rows_are_cut_with_what_is_wrong_first() {
 
 #[test]
 fn the_json_is_the_report() {
-    let read: Report = serde_json::from_str(&json::render(&report())).unwrap();
+    let read: Report = serde_json::from_str(&json::render(&report()).unwrap()).unwrap();
     assert_eq!(read, report());
 }
 
 #[test]
 fn the_json_validates_against_its_schema() {
     let schema = serde_json::to_value(schemars::schema_for!(Report)).unwrap();
-    let text: serde_json::Value = serde_json::from_str(&json::render(&report())).unwrap();
+    let text: serde_json::Value = serde_json::from_str(&json::render(&report()).unwrap()).unwrap();
     jsonschema::validate(&schema, &text).unwrap();
 }
 
@@ -273,13 +273,13 @@ fn every_metric_of_the_contract_is_exported() {
 
 #[test]
 fn before_the_first_report_there_are_no_series() {
-    assert_eq!(prometheus::render(&prometheus::registry(Shared::default())).unwrap(), "");
+    assert_eq!(prometheus::render(&prometheus::registry(Shared::default()).unwrap()).unwrap(), "");
 }
 
 #[test]
 fn a_counter_never_falls_and_no_series_comes_twice() {
     let shared = Shared::default();
-    let registry = prometheus::registry(shared.clone());
+    let registry = prometheus::registry(shared.clone()).unwrap();
     let series = |report: Report| {
         shared.publish(Snapshot { report, extras: extras() });
         let text = prometheus::render(&registry).unwrap();

@@ -10,7 +10,7 @@ use super::tally::Examples;
 use crate::ids::{ServiceId, TenantId};
 use crate::names::Names;
 
-/// How services outside are named (contract, "Severity").
+/// How services outside are named.
 const EXTERNAL_PREFIX: &str = "external:";
 
 /// What the findings of one report share.

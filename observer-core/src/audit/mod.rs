@@ -127,11 +127,6 @@ impl Auditor {
     }
 }
 
-/// The report of a run that is looked at once.
-pub fn report(inputs: &Inputs<'_>) -> Report {
-    Auditor::default().report(inputs)
-}
-
 /// Requests by service, tenant and protocol, sorted by name.
 fn requests(desk: &desk::Desk<'_>) -> Vec<Requests> {
     let mut rows: BTreeMap<(String, String, &'static str), Arrivals> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! The audit report, `sampling-audit/v1`: the public JSON of the contract, field by field.
+//! The audit report, `sampling-audit/v1`: the public JSON, field by field.
 
 use std::collections::BTreeMap;
 
@@ -162,7 +162,7 @@ pub struct Threshold {
 pub struct SamplerSeen {
     /// The service.
     pub service: String,
-    /// Its sampler, by the contract's names.
+    /// Its sampler, for example `parentbased_traceidratio`.
     pub sampler: String,
     /// Its ratio, where it has one.
     pub ratio: Option<f64>,
@@ -242,7 +242,7 @@ pub struct RuleUse {
     pub service: Option<String>,
     /// The tenant; null: every one without a rule of its own.
     pub tenant: Option<String>,
-    /// What it sets, by the contract's names.
+    /// The sampler that it sets, for example `traceidratio`.
     pub sampler: String,
     /// The ratio it declares.
     pub ratio: Option<f64>,
@@ -378,7 +378,7 @@ pub struct Summary {
 /// The code of a finding: public interface, never renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "the names are the documentation; docs/findings explains each")]
+#[allow(missing_docs, reason = "the names are the documentation")]
 pub enum Code {
     RatioUnder,
     RatioOver,

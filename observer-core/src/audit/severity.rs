@@ -1,4 +1,4 @@
-//! Severity: the code of a finding and its case come in, how bad that is goes out. The one table of it (contract, "Severity").
+//! Severity: the code of a finding and its case come in, how bad that is goes out. The one table of it.
 
 use super::report::{Code, Severity};
 
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_says_what_the_contract_says() {
+    fn each_code_is_as_bad_as_its_case() {
         use Severity::{Critical, Info, Warning};
         let ratio = |measured| Case::Ratio { measured, declared: 0.1 };
         let cases = [

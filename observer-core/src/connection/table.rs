@@ -11,143 +11,21 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use super::{Address, Flow, Packet, Tap};
+use super::ends::Ends;
+use super::one::{Connection, Side, UNKNOWN, nearness, takes};
+use super::{Beginnings, Flow, Packet, Tap};
 use crate::arena::{Arena, List};
 use crate::ids::{ConnectionId, SocketId};
 use crate::message::End;
 use crate::time::Timestamp;
 
-/// The socket that is none.
-const UNKNOWN: SocketId = SocketId(0);
-/// How far from the last packet of a direction the next one of the same connection may start, in bytes: wider than any send
-/// window in use (Linux: tcp_wmem 4 MiB by default), and 1 in 128 for a sequence number that is not related at all.
-const SEQ_NEAR: u32 = 1 << 24;
-/// How far a direction can jump without being another connection that uses the same ports: a body that was not captured.
-const SEQ_SAME: u32 = 1 << 28;
 /// A connection is moved to the young end of the table at most this often, which spares the hot path the list.
 const RENEWAL: Duration = Duration::from_secs(1);
 /// How long a connection outlives its sockets: what was still queued is sent after `close()`.
 const LINGER: Duration = Duration::from_secs(2);
 /// How many connections with the same addresses and ports are kept apart: network namespaces, and ports used again. It bounds
 /// what a peer that makes up packets can cost.
-const SAME_FLOW_MAX: usize = 16;
-
-/// One end of a connection.
-#[derive(Clone, Copy, Debug)]
-struct Side {
-    address: Address,
-    /// The socket of this host that holds the end; [`UNKNOWN`] where there is none or it is not known.
-    socket: SocketId,
-    /// Whether the socket was seen to send. A listening socket, which the first request of a connection may name, never
-    /// does (tcp_v4_rcv hands that packet to the filter before the new socket exists).
-    sends: bool,
-    /// Whether the socket is gone.
-    gone: bool,
-    /// The sequence number where it closed its direction.
-    end: Option<u32>,
-    /// The sequence number of the last packet that the end sent.
-    seq: Option<u32>,
-}
-
-impl Side {
-    fn new(address: Address) -> Self {
-        Self { address, socket: UNKNOWN, sends: false, gone: false, end: None, seq: None }
-    }
-
-    /// How far `seq` lies from the end's last packet; `None` where none was seen.
-    fn distance(&self, seq: u32) -> Option<u32> {
-        self.seq.map(|last| seq.wrapping_sub(last).min(last.wrapping_sub(seq)))
-    }
-
-    /// Whether `seq` lies past the end of its direction, where nothing can follow but another connection with the same ports.
-    /// Its FIN takes a number, behind which it may still send a RST (RFC 9293 section 3.4).
-    fn is_past_end(&self, seq: u32) -> bool {
-        self.end.is_some_and(|end| is_later(seq, end.wrapping_add(1)))
-    }
-
-    /// It closes its direction at `end`.
-    fn close(&mut self, end: u32) {
-        if self.end.is_none_or(|known| is_later(end, known)) {
-            self.end = Some(end);
-        }
-    }
-}
-
-/// Whether a sequence number lies behind another, as far as numbers that wrap can tell.
-fn is_later(seq: u32, than: u32) -> bool {
-    (1..1 << 31).contains(&seq.wrapping_sub(than))
-}
-
-/// One connection, with what the caller keeps of it.
-#[derive(Debug)]
-pub struct Connection<State> {
-    /// Its number.
-    pub id: ConnectionId,
-    /// What the caller keeps.
-    pub state: State,
-    first: Side,
-    second: Side,
-    /// Without sockets: seen on an interface or in a file.
-    wire: bool,
-    released: bool,
-    last_at: Timestamp,
-    renewed_at: Timestamp,
-    /// The next connection with the same addresses and ports.
-    same_flow: Option<u32>,
-}
-
-impl<State> Connection<State> {
-    /// The address of an end.
-    pub fn address(&self, end: End) -> Address {
-        self.side(end).address
-    }
-
-    /// The socket of this host that holds an end, where there is one and its name is known.
-    pub fn socket(&self, end: End) -> Option<SocketId> {
-        Some(self.side(end).socket).filter(|&socket| socket != UNKNOWN)
-    }
-
-    /// When the last packet was seen.
-    pub fn last_at(&self) -> Timestamp {
-        self.last_at
-    }
-
-    /// Whether one of the ends closed its direction.
-    fn is_closing(&self) -> bool {
-        self.first.end.is_some() || self.second.end.is_some()
-    }
-
-    /// Whether it is over: its sockets are gone, or both ends closed their direction.
-    fn is_over(&self) -> bool {
-        self.released || (self.first.end.is_some() && self.second.end.is_some())
-    }
-
-    fn side(&self, end: End) -> &Side {
-        match end {
-            End::First => &self.first,
-            End::Second => &self.second,
-        }
-    }
-
-    fn side_mut(&mut self, end: End) -> &mut Side {
-        match end {
-            End::First => &mut self.first,
-            End::Second => &mut self.second,
-        }
-    }
-
-    /// The end that sends packets of `flow`; `None` where the flow is another connection's.
-    fn sender(&self, flow: &Flow) -> Option<End> {
-        let (first, second) = (self.first.address, self.second.address);
-        if flow.source == first && flow.destination == second {
-            Some(End::First)
-        } else if flow.source == second && flow.destination == first {
-            Some(End::Second)
-        } else {
-            None
-        }
-    }
-}
+pub(super) const SAME_FLOW_MAX: usize = 16;
 
 /// A packet that found its connection.
 #[derive(Debug)]
@@ -178,6 +56,7 @@ pub struct Connections<State> {
     by_age: List,
     sockets: FxHashMap<SocketId, (u32, End)>,
     flows: FxHashMap<Flow, u32>,
+    ends: Ends,
     /// Connections whose sockets are gone, by the time of that.
     released: VecDeque<(Timestamp, u32, ConnectionId)>,
     limit: usize,
@@ -193,6 +72,7 @@ impl<State> Connections<State> {
             by_age: List::EMPTY,
             sockets: FxHashMap::default(),
             flows: FxHashMap::default(),
+            ends: Ends::new(limit.max(1)),
             released: VecDeque::new(),
             limit: limit.max(1),
             next_id: 0,
@@ -210,26 +90,39 @@ impl<State> Connections<State> {
         begin: impl FnOnce() -> State,
         gone: impl FnMut(Connection<State>),
     ) -> Option<Sight<'_, State>> {
-        let (socket, egress, looped) = match packet.tap {
-            Tap::Egress { socket, looped } => (socket, true, looped),
-            Tap::Ingress { socket, looped } => (socket, false, looped),
-            Tap::Wire => (UNKNOWN, true, false),
+        let (sockets, egress, looped) = match packet.tap {
+            Tap::Egress { socket, looped } => ([socket, UNKNOWN], true, looped),
+            Tap::Ingress { socket, looped } => ([socket, UNKNOWN], false, looped),
+            Tap::Wire => (self.ends.of(&packet.flow, packet.seq), true, false),
         };
         let wire = packet.tap == Tap::Wire;
-        let (known, listener) = self.by_socket(socket, &packet.flow);
+        let [socket, mut far] = sockets;
+        let (mut known, listener) = self.by_socket(socket, &packet.flow);
+        if known.is_none() && far != UNKNOWN {
+            known = self.by_socket(far, &packet.flow).0;
+            let ended = |&(key, from): &(u32, End)| {
+                self.arena.get(key).is_some_and(|connection| connection.side(from).is_past_end(packet.seq))
+            };
+            if known.as_ref().is_some_and(ended) {
+                // The receiver of the connection before it: its own is not told of yet.
+                (known, far) = (None, UNKNOWN);
+            }
+        }
         // A socket that is held for another flow is a listener: it names no connection.
-        let socket = if listener { UNKNOWN } else { socket };
+        let socket = if listener && !wire { UNKNOWN } else { socket };
         let (key, from, new) = if let Some((key, from)) = known {
             (key, from, false)
         } else {
-            match self.by_flow(packet, socket, egress, wire) {
+            match self.by_flow(packet, [socket, far], egress, wire) {
                 Some((key, from)) => (key, from, false),
                 None => (self.begin(packet, wire, begin(), gone)?, End::First, true),
             }
         };
         let local = if egress { from } else { from.other() };
-        if known.is_none() && socket != UNKNOWN {
-            self.hold(key, local, socket);
+        for (end, socket) in [(local, socket), (local.other(), far)] {
+            if (wire || known.is_none()) && socket != UNKNOWN && self.arena.get(key)?.side(end).socket != socket {
+                self.hold(key, end, socket);
+            }
         }
         let renew = self.arena.get(key)?.renewed_at.after(RENEWAL) <= packet.at;
         if renew {
@@ -240,6 +133,7 @@ impl<State> Connections<State> {
             connection.renewed_at = packet.at;
         }
         connection.last_at = connection.last_at.max(packet.at);
+        connection.reset |= packet.resets;
         let side = connection.side_mut(from);
         side.seq = Some(packet.seq);
         if packet.closes {
@@ -250,15 +144,14 @@ impl<State> Connections<State> {
         Some(Sight { connection, from, new, paired })
     }
 
-    /// The connection that a socket holds, for events that carry no payload.
-    pub fn of_socket(&mut self, socket: SocketId) -> Option<(&mut Connection<State>, End)> {
-        let (key, end) = *self.sockets.get(&socket)?;
-        Some((self.arena.get_mut(key)?, end))
-    }
-
-    /// A connection was established at `socket`; `flow` leads from the local to the remote address. Where its first packet
-    /// was seen under the name of the listening socket, it gets its own.
-    pub fn established(&mut self, socket: SocketId, flow: &Flow) {
+    /// A connection was established at `socket`; `flow` leads from the local to the remote address. Where its packets name no
+    /// socket they are found by its `beginnings`; where its first was seen under the name of the listening socket, it gets its
+    /// own.
+    pub fn established(&mut self, socket: SocketId, flow: &Flow, beginnings: Option<Beginnings>) {
+        if let Some(beginnings) = beginnings {
+            self.ends.insert(socket, *flow, beginnings);
+            return;
+        }
         let mut next = self.flows.get(&canonical(flow)).copied();
         while let Some(key) = next {
             let Some(connection) = self.arena.get(key) else { return };
@@ -274,6 +167,7 @@ impl<State> Connections<State> {
 
     /// A socket is gone. Its connection goes with the last of its sockets, a little later ([`Connections::expire`]).
     pub fn released(&mut self, socket: SocketId, at: Timestamp) {
+        self.ends.remove(socket);
         let Some((key, end)) = self.sockets.get(&socket).copied() else { return };
         let Some(connection) = self.arena.get_mut(key) else { return };
         connection.side_mut(end).gone = true;
@@ -316,6 +210,11 @@ impl<State> Connections<State> {
         ConnectionCounters { tracked: self.arena.len(), evicted: self.evicted }
     }
 
+    /// Sockets that are known by what their packets look like.
+    pub fn established_counters(&self) -> ConnectionCounters {
+        ConnectionCounters { tracked: self.ends.len(), evicted: self.ends.evicted }
+    }
+
     /// The connection and the sending end by the socket; and whether the socket is held for another flow.
     fn by_socket(&self, socket: SocketId, flow: &Flow) -> (Option<(u32, End)>, bool) {
         let Some(&(key, _)) = self.sockets.get(&socket).filter(|_| socket != UNKNOWN) else { return (None, false) };
@@ -326,18 +225,26 @@ impl<State> Connections<State> {
     }
 
     /// The best connection for a packet whose socket is new or unknown.
-    fn by_flow(&self, packet: &Packet<'_>, socket: SocketId, egress: bool, wire: bool) -> Option<(u32, End)> {
+    fn by_flow(
+        &self,
+        packet: &Packet<'_>,
+        [socket, far]: [SocketId; 2],
+        egress: bool,
+        wire: bool,
+    ) -> Option<(u32, End)> {
         let mut best: Option<(u32, u32, End)> = None;
         let mut next = self.flows.get(&canonical(&packet.flow)).copied();
         while let Some(key) = next {
             let connection = self.arena.get(key)?;
             next = connection.same_flow;
             let Some(from) = connection.sender(&packet.flow) else { continue };
-            let local = connection.side(if egress { from } else { from.other() });
-            if connection.wire != wire || !takes(local, socket, egress) {
+            let end = if egress { from } else { from.other() };
+            let (local, remote) = (connection.side(end), connection.side(end.other()));
+            let fits = takes(local, socket, egress && !wire) && takes(remote, far, false);
+            if connection.wire != wire || !fits {
                 continue;
             }
-            let Some(distance) = nearness(connection, from, packet, socket == UNKNOWN) else { continue };
+            let Some(distance) = nearness(connection, from, packet, wire || socket == UNKNOWN) else { continue };
             if best.is_none_or(|(nearest, _, _)| distance < nearest) {
                 best = Some((distance, key, from));
             }
@@ -367,6 +274,7 @@ impl<State> Connections<State> {
             first: Side::new(packet.flow.source),
             second: Side::new(packet.flow.destination),
             wire,
+            reset: false,
             released: false,
             last_at: packet.at,
             renewed_at: packet.at,
@@ -434,34 +342,6 @@ impl<State> Connections<State> {
         }
         Some(connection)
     }
-}
-
-/// Whether an end can be held by `socket`: it is held by none yet, or by one that may have been the listener.
-fn takes(local: &Side, socket: SocketId, egress: bool) -> bool {
-    socket == UNKNOWN || local.socket == UNKNOWN || local.socket == socket || (egress && !local.sends)
-}
-
-/// How near a packet lies to what its sender sent before on a connection with the same addresses and ports; `None` where it
-/// is another connection's. Of equals the youngest is taken.
-fn nearness<State>(connection: &Connection<State>, from: End, packet: &Packet<'_>, by_flow_alone: bool) -> Option<u32> {
-    if connection.released {
-        return None;
-    }
-    let distance = connection.side(from).distance(packet.seq);
-    if by_flow_alone {
-        // The ports may have been used again without a sight of the new connection's SYN. Its numbers are not unrelated: the
-        // first one goes up with the clock (RFC 6528 section 3), or lies 65,537 past the last one that the old connection
-        // used (tcp_timewait_state_process, tcp_twsk_unique).
-        if connection.side(from).is_past_end(packet.seq) {
-            return None;
-        }
-        let near = if connection.is_closing() { SEQ_NEAR } else { SEQ_SAME };
-        return match distance {
-            Some(distance) => (distance < near).then_some(distance),
-            None => connection.side(from).end.is_none().then_some(0),
-        };
-    }
-    Some(distance.unwrap_or(SEQ_NEAR - 1)).filter(|&distance| distance < SEQ_NEAR)
 }
 
 /// A flow and its opposite under one key.

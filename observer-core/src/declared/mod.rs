@@ -5,7 +5,6 @@
 mod environment;
 mod resolve;
 mod tenant_rules;
-mod yaml;
 
 use std::fmt;
 
@@ -89,7 +88,7 @@ pub struct Rule {
     pub source: String,
 }
 
-/// The sampler that a rule sets, by the names of the contract.
+/// The sampler that a rule sets, by the names of OpenTelemetry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sampler {
     /// Everything.
@@ -109,7 +108,7 @@ pub enum Sampler {
 }
 
 impl Sampler {
-    /// The name of the contract, for example `parentbased_traceidratio`.
+    /// The name in reports, for example `parentbased_traceidratio`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AlwaysOn => "always_on",
@@ -131,7 +130,7 @@ impl Sampler {
 /// The kind of place where a rule is declared: the value of the `source` label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceKind {
-    /// The tenant rules file of the contract.
+    /// The tenant rules file.
     TenantRules,
     /// `OTEL_*` of an observed process.
     ProcessEnvironment,

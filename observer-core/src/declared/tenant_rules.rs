@@ -1,15 +1,23 @@
-//! The tenant rules file of the contract: its text comes in, rules and overrides with their lines go out, and for every value
+//! The tenant rules file: its text comes in, rules and overrides with their lines go out, and for every value
 //! that cannot be one what is wrong with it. What is right is kept whatever else is wrong.
 
-use super::yaml::{self, Entry, Node, Value};
 use super::{Declarations, Override, OverrideState, Problem, Rule, Sampler, SourceKind};
+use crate::yaml::{self, Entry, Fault, FaultKind, Node, Value};
 
 /// Reads the tenant rules `text` of the file that is called `file` in reports.
 pub fn tenant_rules(file: &str, text: &str) -> Declarations {
     let mut reader = Reader { file, declared: Declarations::default() };
-    let (node, fault) = yaml::parse(text);
-    if let Some(fault) = fault {
-        reader.problem(fault.line, "", &fault.what, "correct the file");
+    let (node, fault) = yaml::parse_leniently(text);
+    if let Some(Fault { line, kind }) = fault {
+        match kind {
+            FaultKind::KeyTwice(key) => {
+                reader.problem(line, &key, "stands twice; the first is taken", "keep one of them");
+            }
+            FaultKind::SecondDocument => reader.problem(line, "", "is a second document (---)", "keep one"),
+            FaultKind::NotYaml(what) => {
+                reader.problem(line, "", &format!("is not YAML that can be read: {what}"), "correct the file");
+            }
+        }
     }
     if let Some(node) = node {
         reader.document(&node);
@@ -242,7 +250,7 @@ mod tests {
                 rules.yaml:4 None None Some("other") Some(0.3)
                 rules.yaml:2 tenant acme Set
                 rules.yaml:4 tenant other Set
-                rules.yaml:3 acme stands twice; the first is taken; correct the file
+                rules.yaml:3: acme stands twice; the first is taken; keep one of them
             "#]],
         );
     }
@@ -258,7 +266,7 @@ mod tests {
         check(
             "default: [0.1\ntenants: {\n",
             &expect![[r"
-            rules.yaml:2 is not YAML that can be read: illegal placement of ':' indicator at line 2, column 8; correct the file
+            rules.yaml:2 is not YAML that can be read: illegal placement of ':' indicator; correct the file
         "]],
         );
         check("", &expect![""]);

@@ -1,11 +1,8 @@
 //! The memory of traces that arrived: contexts of inbound requests come in; whether, and how, a trace arrived at a workload
 //! within the last ten minutes goes out.
 //!
-//! Two generations bound it: when the young one is full or old, it becomes the old one, and what was old is dropped. A
-//! trace that is dropped before its time leaves a mark in a filter, so that "never arrived" is never said of it: the filter
+//! A trace that is dropped before its time leaves a mark in a filter, so that "never arrived" is never said of it: the filter
 //! errs only towards "may have arrived", which accuses nobody.
-
-use rustc_hash::FxHashMap;
 
 use super::filter::Filter;
 use crate::context::{Format, Sampled, TraceContext, Weight};
@@ -13,6 +10,7 @@ use crate::fact::Fact;
 use crate::ids::{SpanId, TenantId, TraceId, WorkloadId};
 use crate::limits::ARRIVED_MEMORY;
 use crate::names::Names;
+use crate::recent::Recent;
 use crate::time::Timestamp;
 
 /// A workload and a trace. The trace as two halves: `u128` would pad an entry to a multiple of 16 bytes.
@@ -143,27 +141,17 @@ pub(super) enum Seen {
 /// The traces that arrived at all workloads.
 #[derive(Debug)]
 pub(super) struct Arrived {
-    young: FxHashMap<Key, Arrival>,
-    old: FxHashMap<Key, Arrival>,
-    young_since: Timestamp,
+    recent: Recent<Key, Option<Arrival>>,
     evicted: Filter,
-    generation_max: usize,
-    evicted_total: u64,
 }
 
 impl Arrived {
     /// A memory of about `bytes`.
     pub(super) fn new(bytes: usize) -> Self {
-        // A quarter for the filter of what was dropped. hashbrown keeps at least 7/16 of its places filled when it has grown.
-        let entry = size_of::<(Key, Arrival)>().saturating_add(1).saturating_mul(16) / 7;
-        let tables = (bytes / 4).saturating_mul(3);
+        // A quarter for the filter of what was dropped.
         Self {
-            young: FxHashMap::default(),
-            old: FxHashMap::default(),
-            young_since: Timestamp(0),
+            recent: Recent::new((bytes / 4).saturating_mul(3), ARRIVED_MEMORY),
             evicted: Filter::new(bytes / 4, ARRIVED_MEMORY),
-            generation_max: tables.checked_div(entry.saturating_mul(2)).unwrap_or(1).max(1),
-            evicted_total: 0,
         }
     }
 
@@ -177,32 +165,19 @@ impl Arrived {
         weight: Fact<Weight>,
     ) {
         let key = Key::new(workload, context.trace_id);
-        if let Some(arrival) = self.young.get_mut(&key) {
-            arrival.again(at, context, tenant, weight);
-            return;
+        let evicted = &mut self.evicted;
+        let Some((arrival, _)) = self.recent.entry(at, key, |old| evicted.add(old.hash(), at)) else { return };
+        match arrival {
+            Some(before) if before.at.after(ARRIVED_MEMORY) > at => before.again(at, context, tenant, weight),
+            _ => *arrival = Some(Arrival::new(at, context, tenant, weight)),
         }
-        let mut arrival = Arrival::new(at, context, tenant, weight);
-        if !self.old.is_empty()
-            && let Some(before) = self.old.remove(&key).filter(|before| before.at.after(ARRIVED_MEMORY) > at)
-        {
-            arrival = before;
-            arrival.again(at, context, tenant, weight);
-        }
-        if self.young.len() >= self.generation_max {
-            self.turn(at);
-        }
-        if self.young.is_empty() {
-            self.young_since = at;
-        }
-        self.young.insert(key, arrival);
     }
 
     /// Whether `trace` arrived at `workload` in the ten minutes before `at`.
     pub(super) fn find(&self, workload: WorkloadId, trace: TraceId, at: Timestamp) -> Seen {
         let key = Key::new(workload, trace);
-        let found = self.young.get(&key).or_else(|| self.old.get(&key));
-        match found {
-            Some(arrival) if arrival.at.after(ARRIVED_MEMORY) > at => Seen::Arrived(*arrival),
+        match self.recent.get(at, &key) {
+            Some(Some(arrival)) if arrival.at.after(ARRIVED_MEMORY) > at => Seen::Arrived(*arrival),
             None if self.evicted.may_hold(key.hash()) => Seen::Perhaps,
             _ => Seen::Never,
         }
@@ -210,30 +185,17 @@ impl Arrived {
 
     /// Drops what is past its time.
     pub(super) fn expire(&mut self, now: Timestamp) {
-        if !self.young.is_empty() && self.young_since.after(ARRIVED_MEMORY) <= now {
-            self.turn(now);
-        }
+        self.recent.expire(now);
         self.evicted.expire(now);
     }
 
     /// Traces held.
     pub(super) fn len(&self) -> usize {
-        self.young.len().saturating_add(self.old.len())
+        self.recent.len()
     }
 
     /// Traces dropped before their time.
     pub(super) fn evicted_total(&self) -> u64 {
-        self.evicted_total
-    }
-
-    fn turn(&mut self, now: Timestamp) {
-        for (key, arrival) in self.old.drain() {
-            if arrival.at.after(ARRIVED_MEMORY) > now {
-                self.evicted.add(key.hash(), now);
-                self.evicted_total = self.evicted_total.saturating_add(1);
-            }
-        }
-        std::mem::swap(&mut self.young, &mut self.old);
-        self.young_since = now;
+        self.recent.evicted()
     }
 }

@@ -1,6 +1,6 @@
 //! Propagation: the requests that reach and leave one workload come in, hops with an outcome go out.
 //!
-//! The words are those of the contract: two memories decide (traces that arrived in the last ten minutes; requests in flight
+//! Two memories decide (traces that arrived in the last ten minutes; requests in flight
 //! younger than 30 s); if all readings agree the hop is decided even under concurrency, else it is ambiguous. A class of hops
 //! is accused only once it provably follows requests; what was told before that is corrected afterwards.
 
@@ -27,7 +27,7 @@ pub use tracker::{Propagation, PropagationCounters};
 pub use view::Hidden;
 pub use weight::WeightOutcome;
 
-/// What became of the context on one request that a service sends (contract, "Outcomes of a hop").
+/// What became of the context on one request that a service sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
     /// Carries an arrived trace with a parent id of its own.
@@ -51,7 +51,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Every outcome, in the order of the contract.
+    /// Every outcome, in the order of reports.
     pub const ALL: [Self; 9] = [
         Self::Continued,
         Self::PassedThrough,

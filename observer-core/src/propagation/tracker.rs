@@ -149,7 +149,6 @@ impl Propagation {
             TraceFact::Missing | TraceFact::Malformed(_) => None,
             TraceFact::NotObserved => return unattributed(Hidden::HeadCut),
         };
-        let seen = trace.map(|trace| (trace, self.arrived.find(id, trace.trace_id, request.at)));
         let Some(workload) = self.workloads.get_mut(&id) else {
             if self.refused_until > request.at {
                 return unattributed(Hidden::TableFull);
@@ -158,6 +157,7 @@ impl Propagation {
             return Hop { started: trace.is_some(), ..hop(Outcome::Background) };
         };
         workload.in_flight.expire(&mut self.flights, request.at);
+        let seen = trace.map(|trace| (trace, self.arrived.find(id, trace.trace_id, request.at)));
         if let Some((trace, Seen::Arrived(arrival))) = seen {
             return workload.carried(request, &trace, &arrival, &mut self.flights, &mut self.court);
         }

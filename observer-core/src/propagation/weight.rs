@@ -4,7 +4,7 @@
 use crate::context::Weight;
 use crate::fact::Fact;
 
-/// What became of a weight on a hop (contract, `trace_weight_requests_total`).
+/// What became of a weight on a hop (`trace_weight_requests_total`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WeightOutcome {
     /// Unchanged, or raised to 1 or more (which a service does on an error).
@@ -20,7 +20,7 @@ pub enum WeightOutcome {
 }
 
 impl WeightOutcome {
-    /// Every outcome, in the order of the contract.
+    /// Every outcome, in the order of reports.
     pub const ALL: [Self; 5] = [Self::Kept, Self::Missing, Self::Changed, Self::Malformed, Self::OutOfRange];
 
     /// The label value, for example `out_of_range`.

@@ -3,7 +3,6 @@
 //! [`traces`] counts, [`interval`] says how sure a ratio is, [`verdict`] compares it with a declared one. Which rule a ratio is
 //! compared with, and whom that blames, is decided in [`crate::audit`].
 
-mod generations;
 pub mod interval;
 pub mod series;
 pub mod traces;
@@ -12,7 +11,7 @@ pub mod verdict;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where a ratio is measured (contract, "Points").
+/// Where a ratio is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Point {
@@ -27,7 +26,7 @@ pub enum Point {
 }
 
 impl Point {
-    /// Every point, in the order of the contract.
+    /// Every point, in the order of reports.
     pub const ALL: [Self; 4] = [Self::Received, Self::Started, Self::Forwarded, Self::Exported];
 
     /// The place in [`Self::ALL`].
@@ -51,7 +50,7 @@ impl Point {
     }
 }
 
-/// What is concluded of a ratio (contract, "Verdicts on a ratio").
+/// What is concluded of a ratio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {

@@ -1,5 +1,5 @@
-//! The id of a container comes in; the name that its runtime gave it, and the Kubernetes namespace, go out, from the files in which Docker, Podman,
-//! containerd and CRI-O keep it. No runtime is asked.
+//! The id of a container comes in; the name that its runtime gave it, and the Kubernetes namespace, go out, from the files in
+//! which Docker, Podman, containerd and CRI-O keep it. No runtime is asked.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -97,6 +97,12 @@ impl Listeners {
         self.count = count;
     }
 
+    /// Replaces the ids of workloads.
+    pub(super) fn renumber(&mut self, current: impl Fn(WorkloadId) -> WorkloadId) {
+        self.by_port.values_mut().flatten().for_each(|listener| listener.workload = current(listener.workload));
+    }
+
+    /// All of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Listener> {
         self.by_port.values().flatten()
     }

@@ -167,7 +167,7 @@ impl Attribution {
                     }
                 }
             }
-            SocketEvent::Established { socket, flow, passive } => {
+            SocketEvent::Established { socket, flow, passive, .. } => {
                 if passive && self.sockets.owner(socket).is_none() {
                     let clue = Clue { connection: Some((flow.source, flow.destination)), ..Clue::default() };
                     let state = self.guess(clue).unwrap_or(State::Waits(clue));

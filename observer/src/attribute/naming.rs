@@ -1,4 +1,4 @@
-//! What is known of a workload comes in; its service name goes out, in the order of the contract: configuration,
+//! What is known of a workload comes in; its service name goes out, in this order: configuration,
 //! `OTEL_SERVICE_NAME`, `service.name`, Kubernetes labels, container name, systemd unit, executable.
 
 use std::collections::BTreeSet;

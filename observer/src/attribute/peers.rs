@@ -7,26 +7,25 @@ use observer_core::connection::Address;
 use observer_core::ids::WorkloadId;
 
 use super::naming::ServiceRule;
+use crate::pattern::Pattern;
 
 /// One entry of `external:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum External {
     /// An address or a network.
     Network(IpNet),
-    /// A host name in which `*` stands for any characters, in lower case.
-    Host(Box<str>),
+    /// The host name that requests to the peer carry, in lower case.
+    Host(Pattern),
 }
 
 impl External {
-    /// Reads `203.0.113.0/24`, `203.0.113.7`, `*.partner.example`.
-    pub fn parse(text: &str) -> Self {
-        network(text).map_or_else(|| Self::Host(text.to_ascii_lowercase().into()), Self::Network)
+    /// Whether a peer at `address`, called `host` in the request where it names one, is external by this entry.
+    pub fn matches(&self, address: IpAddr, host: Option<&str>) -> bool {
+        match self {
+            Self::Network(network) => network.contains(&address),
+            Self::Host(pattern) => host.is_some_and(|host| pattern.matches(&host.to_ascii_lowercase())),
+        }
     }
-}
-
-/// Reads an address or a network: `10.0.3.7`, `10.0.0.0/8`.
-pub fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// What the far end of a connection is.
@@ -54,17 +53,17 @@ pub fn far_name(
     if let Some(rule) = rules.iter().find(|rule| rule.address.is_some() && rule.names_address(address, serves)) {
         return Peer::Named(rule.name.clone());
     }
-    let host = host.filter(|host| serves && host.parse::<IpAddr>().is_err());
-    let outside = external.iter().any(|entry| match entry {
-        External::Network(network) => network.contains(&address.ip),
-        External::Host(pattern) => host.is_some_and(|host| glob(pattern, &host.to_ascii_lowercase())),
-    });
-    if outside || is_public(address.ip) {
-        return Peer::External(
-            host.map_or_else(|| format!("external:{}", address.ip), |host| format!("external:{host}")),
-        );
+    if let Some(name) = external_name(external, is_public(address.ip), address.ip, host.filter(|_| serves)) {
+        return Peer::External(name);
     }
     Peer::Address(if serves { written(address) } else { address.ip.to_string() })
+}
+
+/// What a peer is called that is external, by an entry of the configuration or `anyway`; `host` is what the request calls it.
+pub fn external_name(external: &[External], anyway: bool, address: IpAddr, host: Option<&str>) -> Option<String> {
+    let host = host.filter(|host| host.parse::<IpAddr>().is_err());
+    let outside = anyway || external.iter().any(|entry| entry.matches(address, host));
+    outside.then(|| host.map_or_else(|| format!("external:{address}"), |host| format!("external:{host}")))
 }
 
 /// `10.0.0.1:80`, `[::1]:80`.
@@ -98,22 +97,6 @@ pub fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether `text` matches a pattern in which `*` stands for any characters, none included.
-fn glob(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
-        return false;
-    };
-    let mut last = None;
-    for part in parts {
-        if let Some(middle) = last.replace(part) {
-            let Some(at) = rest.find(middle) else { return false };
-            rest = rest.get(at + middle.len()..).unwrap_or_default();
-        }
-    }
-    last.map_or(rest.is_empty(), |last| rest.ends_with(last))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,7 +113,11 @@ mod tests {
             address: Some("10.0.3.7/32".parse().unwrap()),
             ..ServiceRule::default()
         }];
-        let external = ["*.partner.example", "203.0.113.0/24", "172.16.0.9"].map(External::parse);
+        let external = [
+            External::Host(Pattern::new("*.partner.example")),
+            External::Network("203.0.113.0/24".parse().unwrap()),
+            External::Network("172.16.0.9/32".parse().unwrap()),
+        ];
         let cases = [
             ("10.0.3.7:80", true, None, Peer::Named("gateway".into())),
             ("10.0.3.7:41000", false, None, Peer::Named("gateway".into())),
@@ -173,23 +160,6 @@ mod tests {
             "::ffff:10.0.0.1",
         ] {
             assert!(!is_public(text.parse().unwrap()), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_star_stands_for_any_characters() {
-        for (pattern, text, expected) in [
-            ("*.a.b", "x.a.b", true),
-            ("*.a.b", "a.b", false),
-            ("a*c*e", "abcde", true),
-            ("a*c*e", "ace", true),
-            ("a*a", "a", false),
-            ("a*bc*c", "abc", false),
-            ("ab", "ab", true),
-            ("ab", "abc", false),
-            ("*", "", true),
-        ] {
-            assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
         }
     }
 }

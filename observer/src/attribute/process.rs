@@ -1,4 +1,4 @@
-//! A pid comes in; what `/proc` tells of the process goes out, read once and kept. Its open files are read in `files`.
+//! A pid comes in; what `/proc` tells of the process goes out, read once and kept. Its open files are read in `survey`.
 
 use std::io::Read;
 use std::os::linux::fs::MetadataExt;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::boundary::{Boundary, placement};
 use super::environment::{ENVIRONMENT_BYTES_MAX, Environment};
 use super::program::{Language, language, program_name};
+use crate::capture::cgroup;
 
 /// The longest command line that is read, in bytes; a name is found at its beginning or not at all.
 const ARGUMENTS_BYTES_MAX: usize = 16 * 1024;
@@ -111,7 +112,7 @@ impl Places {
     /// `/proc`, and the cgroup v2 mount that `/proc/mounts` names.
     pub fn of_this_host() -> Self {
         let mounts = read_text(Path::new("/proc/self/mounts"), SMALL_BYTES_MAX).unwrap_or_default();
-        Self { proc_root: PathBuf::from("/proc"), cgroup_root: unified_mount(&mounts) }
+        Self { proc_root: PathBuf::from("/proc"), cgroup_root: cgroup::root_of(&mounts) }
     }
 
     /// The path of a file of a process.
@@ -189,15 +190,6 @@ impl Places {
     }
 }
 
-/// Where cgroup v2 is mounted, from the text of `/proc/mounts`; on hybrid hosts it is not `/sys/fs/cgroup`.
-fn unified_mount(mounts: &str) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ');
-        let (_, place, kind) = (fields.next()?, fields.next()?, fields.next()?);
-        (kind == "cgroup2").then(|| PathBuf::from(place.replace("\\040", " ")))
-    })
-}
-
 /// At most `limit` bytes of a file.
 pub(super) fn read_bytes(path: &Path, limit: usize) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -229,14 +221,6 @@ mod tests {
         );
         assert_eq!(Stat::parse("4711 (a"), None);
         assert_eq!(Stat::parse("4711 (a) S 1"), None);
-    }
-
-    #[test]
-    fn the_cgroup_v2_mount_is_found_on_hybrid_hosts() {
-        let hybrid = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n\
-                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
-        assert_eq!(unified_mount(hybrid), Some(PathBuf::from("/sys/fs/cgroup/unified")));
-        assert_eq!(unified_mount("proc /proc proc rw 0 0\n"), None);
     }
 
     #[test]

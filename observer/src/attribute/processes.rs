@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use observer_core::ids::WorkloadId;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::boundary::Boundary;
 use super::listeners::Networks;
 use super::process::{Incarnation, Places, ProcessFacts, Stat};
-use super::survey::local_addresses;
+use super::survey::{NAMESPACES_MAX, local_addresses};
 use super::workloads::Workloads;
 
 /// Processes kept: twice the pids that Linux hands out by default (`PID_MAX_DEFAULT`, linux/threads.h).
@@ -180,6 +180,10 @@ impl Processes {
     fn add(&mut self, mut facts: ProcessFacts, workloads: &mut Workloads, ancestors: usize) -> Option<WorkloadId> {
         let pid = facts.pid;
         if facts.network != 0 && !self.networks.contains_key(&facts.network) {
+            if self.networks.len() >= NAMESPACES_MAX {
+                let used: FxHashSet<u64> = self.known.values().map(|known| known.facts.network).collect();
+                self.networks.retain(|network, _| used.contains(network));
+            }
             self.networks.insert(facts.network, local_addresses(&self.places, pid));
         }
         if facts.boundary == self.own_boundary {
@@ -282,6 +286,11 @@ impl Processes {
         for pid in ended {
             self.end(pid, workloads);
         }
+    }
+
+    /// Replaces the ids of workloads.
+    pub(super) fn renumber(&mut self, current: impl Fn(WorkloadId) -> WorkloadId) {
+        self.known.values_mut().for_each(|known| known.workload = current(known.workload));
     }
 
     /// Asks some processes whether they still run, in turns, and forgets those that ended some time ago.

@@ -75,6 +75,11 @@ impl Sockets {
         self.settled.get(&socket)?.owner
     }
 
+    /// Replaces the ids of workloads.
+    pub(super) fn renumber(&mut self, current: impl Fn(WorkloadId) -> WorkloadId) {
+        self.settled.values_mut().for_each(|settled| settled.owner = settled.owner.map(&current));
+    }
+
     /// Says what is known of a socket.
     pub(super) fn set(&mut self, socket: SocketId, state: State) {
         let owner = match state {

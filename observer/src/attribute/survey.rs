@@ -23,7 +23,7 @@ const TABLE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Open files looked at of one process; a busy proxy holds some 100,000.
 const FILES_PER_PROCESS_MAX: usize = 262_144;
 /// Network namespaces looked into: pods of a node number at most some 500 (the kubelet's default is 110).
-const NAMESPACES_MAX: usize = 2048;
+pub(super) const NAMESPACES_MAX: usize = 2048;
 /// Directories looked at in the cgroup v2 hierarchy.
 const CGROUPS_MAX: usize = 16_384;
 

@@ -129,6 +129,12 @@ impl Attribution {
     }
 
     fn forget(&mut self, now: Instant) {
+        if let Some(current) = self.workloads.take_merged() {
+            self.processes.renumber(&current);
+            self.sockets.renumber(&current);
+            self.listeners.renumber(&current);
+            self.by_connection.values_mut().for_each(|owner| *owner = owner.map(&current));
+        }
         if !self.workloads.forget(now).is_empty() {
             let workloads = &self.workloads;
             self.listeners.retain(|listener| workloads.get(listener.workload).is_some());

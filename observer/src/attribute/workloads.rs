@@ -23,6 +23,8 @@ pub const WORKLOADS_MAX: usize = 8192;
 const GONE_MEMORY: Duration = Duration::from_mins(1);
 /// Processes that are asked for a name; workers of one workload name it alike.
 const NAMING_PROCESSES_MAX: usize = 64;
+/// Ids of workloads that became part of another one; past it every table takes over the ids that are current.
+const MERGED_MAX: usize = 16_384;
 /// Kubernetes labels kept, by container id or pod uid.
 const LABELS_MAX: usize = 8192;
 
@@ -130,6 +132,18 @@ impl Workloads {
             id = next;
         }
         id
+    }
+
+    /// The merges so far, once they are too many to keep: whoever holds ids replaces them by what they have become.
+    pub(super) fn take_merged(&mut self) -> Option<impl Fn(WorkloadId) -> WorkloadId + use<>> {
+        if self.merged.len() < MERGED_MAX {
+            return None;
+        }
+        let ends: FxHashMap<WorkloadId, WorkloadId> = self.merged.keys().map(|&id| (id, self.current(id))).collect();
+        self.merged.clear();
+        let current = move |id| ends.get(&id).copied().unwrap_or(id);
+        self.by_boundary.values_mut().for_each(|id| *id = current(*id));
+        Some(current)
     }
 
     /// The workload of a container or unit; `None` where the table is full.
@@ -353,5 +367,25 @@ impl Workloads {
                 self.generation += 1;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merges_past_the_bound_are_handed_out_once_and_forgotten() {
+        let mut workloads = Workloads::new(Vec::new(), PathBuf::from("/nowhere"), 0);
+        let server = workloads.create(None).unwrap();
+        let mut worker = server;
+        for _ in 0..MERGED_MAX {
+            assert!(workloads.take_merged().is_none());
+            worker = workloads.create(None).unwrap();
+            workloads.merge(server, worker, &[]);
+        }
+        let current = workloads.take_merged().unwrap();
+        assert_eq!((current(worker), current(server)), (server, server));
+        assert!(workloads.merged.is_empty());
     }
 }

@@ -165,6 +165,7 @@ impl FileCapture {
             Trouble::End => self.end(None),
             Trouble::More => {
                 if self.reader.refill().is_err() {
+                    self.blocks.tally.truncated += 1;
                     return self.end(Some("cannot be read further"));
                 }
                 // A full buffer that still does not hold the block must grow.

@@ -1,5 +1,5 @@
-//! Capture from the kernel: options come in, events of the attached programs go out. Programs are loaded one by one, and each
-//! says why where it cannot run; only where no packet at all would be seen does opening fail.
+//! Capture from the kernel: options come in, events of the attached programs go out. Only where no packet at all would be seen
+//! does opening fail.
 
 use std::fs::File;
 use std::io;
@@ -7,21 +7,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, ProgramArray};
-use aya::programs::{
-    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, ProgramError, ProgramFd, SockOps,
-    SocketFilter,
-};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 use aya::{Ebpf, EbpfError};
 use aya_log::EbpfLogger;
 use observer_ebpf::loss::Loss;
-use observer_ebpf::program::{Gives, Hook, PROGRAMS, Program};
+use observer_ebpf::program::{Gives, PROGRAMS};
 use observer_ebpf::{RING_BYTES, map};
 use rustix::event::{Timespec, epoll};
 
+use super::attach::{self, ProgramState};
 use super::kernel_memory::{FlowSlots, RingReader};
 use super::records::Records;
-use super::{Event, ProgramCost, Source, SourceCounters, cgroup, object, packet_socket};
+use super::{Event, ProgramCost, Source, SourceCounters, cgroup, object};
 
 /// The shortest and the longest time between two looks into the ring. The kernel wakes us where a quarter of it is full.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
@@ -34,7 +31,8 @@ const BATCH_SHARE: usize = 32;
 pub enum KernelSource {
     /// At every socket of a cgroup and of all below it (cgroup_skb): label `cgroup`.
     Cgroup,
-    /// On the interfaces of this network namespace (a socket filter on a packet socket): label `socket-filter`.
+    /// On the interfaces of this network namespace (a socket filter on a packet socket): label `socket-filter`. Whose the
+    /// sockets are is told by the hooks of every cgroup, where the host allows them.
     SocketFilter,
 }
 
@@ -108,15 +106,6 @@ pub enum OpenError {
     },
 }
 
-/// Whether a program runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProgramState {
-    /// The program.
-    pub program: &'static str,
-    /// `Err`: why it does not.
-    pub outcome: Result<(), String>,
-}
-
 /// The attached programs and their ring.
 pub struct KernelCapture {
     source: KernelSource,
@@ -159,26 +148,10 @@ impl KernelCapture {
         let wakeups = watch(&ring_map).map_err(OpenError::Memory)?;
         let logger = options.kernel_log.then(|| EbpfLogger::init(&mut ebpf)).transpose().map_err(unfit)?;
 
-        let mut states = Vec::new();
-        let mut packet_filter = None;
-        match options.source {
-            KernelSource::Cgroup => {
-                let directory = open_cgroup(options)?;
-                for program in PROGRAMS.iter().filter(|program| program.base() != Hook::Filter) {
-                    states.push(state(program, attach(&mut ebpf, program, &directory)));
-                }
-            }
-            KernelSource::SocketFilter => {
-                for program in PROGRAMS.iter().filter(|program| program.base() == Hook::Filter) {
-                    let outcome = match program.hook {
-                        Hook::Entry { array, .. } => enter(&mut ebpf, program, array),
-                        _ => attach_filter(&mut ebpf, program, options.interface.as_deref())
-                            .map(|socket| packet_filter = Some(socket)),
-                    };
-                    states.push(state(program, outcome));
-                }
-            }
-        }
+        let (states, packet_filter) = match options.source {
+            KernelSource::Cgroup => (attach::at_sockets(&mut ebpf, &open_cgroup(options)?), None),
+            KernelSource::SocketFilter => attach::on_interface(&mut ebpf, options.interface.as_deref()),
+        };
         let blind = states.iter().find_map(|state| {
             let program = PROGRAMS.iter().find(|program| program.name == state.program)?;
             let reason = state.outcome.as_ref().err()?;
@@ -195,7 +168,7 @@ impl KernelCapture {
             ring_bytes: options.ring_bytes as usize,
             slots,
             losses,
-            records: Records::default(),
+            records: Records::of(options.source),
             states,
             wakeups,
             pause: SHORTEST_PAUSE,
@@ -269,86 +242,6 @@ impl Source for KernelCapture {
             .collect();
         vec![SourceCounters { source: self.source.as_str(), events: self.records.told, lost, programs }]
     }
-}
-
-fn state(program: &Program, outcome: Result<(), String>) -> ProgramState {
-    ProgramState { program: program.name, outcome }
-}
-
-fn attach(ebpf: &mut Ebpf, program: &Program, directory: &File) -> Result<(), String> {
-    let loaded = ebpf.program_mut(program.name).ok_or("it is not in the object")?;
-    let mode = CgroupAttachMode::Single;
-    let attached: Result<(), ProgramError> = match program.hook {
-        Hook::Egress | Hook::Ingress => loaded.try_into().and_then(|skb: &mut CgroupSkb| {
-            let side =
-                if program.hook == Hook::Egress { CgroupSkbAttachType::Egress } else { CgroupSkbAttachType::Ingress };
-            skb.load()?;
-            skb.attach(directory, side, mode).map(|_| ())
-        }),
-        Hook::Socket => loaded.try_into().and_then(|socket: &mut CgroupSock| {
-            socket.load()?;
-            socket.attach(directory, mode).map(|_| ())
-        }),
-        Hook::SocketAddress => loaded.try_into().and_then(|address: &mut CgroupSockAddr| {
-            address.load()?;
-            address.attach(directory, mode).map(|_| ())
-        }),
-        Hook::SocketOperations => loaded.try_into().and_then(|operations: &mut SockOps| {
-            operations.load()?;
-            operations.attach(directory, mode).map(|_| ())
-        }),
-        Hook::Filter => return Err("it is attached to a packet socket".into()),
-        Hook::Entry { array, .. } => return enter(ebpf, program, array),
-    };
-    attached.map_err(|error| reason(&error))
-}
-
-/// Loads a program and enters it where another leaves for it.
-fn enter(ebpf: &mut Ebpf, program: &Program, array: &str) -> Result<(), String> {
-    let loaded = ebpf.program_mut(program.name).ok_or("it is not in the object")?;
-    let entered: Result<ProgramFd, ProgramError> = match program.base() {
-        Hook::Filter => loaded.try_into().and_then(|filter: &mut SocketFilter| {
-            filter.load()?;
-            filter.fd()?.try_clone().map_err(ProgramError::from)
-        }),
-        _ => loaded.try_into().and_then(|skb: &mut CgroupSkb| {
-            skb.load()?;
-            skb.fd()?.try_clone().map_err(ProgramError::from)
-        }),
-    };
-    let descriptor = entered.map_err(|error| reason(&error))?;
-    // Borrowed: the kernel empties an array of programs once no process holds it any more.
-    let map = ebpf.map_mut(array).ok_or("its array is not in the object")?;
-    let mut array = ProgramArray::try_from(map).map_err(|error| error.to_string())?;
-    array.set(0, &descriptor, 0).map_err(|error| error.to_string())
-}
-
-fn attach_filter(ebpf: &mut Ebpf, program: &Program, interface: Option<&str>) -> Result<OwnedFd, String> {
-    let loaded = ebpf.program_mut(program.name).ok_or("it is not in the object")?;
-    let filter: &mut SocketFilter = loaded.try_into().map_err(|error: ProgramError| reason(&error))?;
-    filter.load().map_err(|error| reason(&error))?;
-    let socket = packet_socket::open().map_err(|error| format!("no packet socket: {error}"))?;
-    filter.attach(&socket).map_err(|error| reason(&error))?;
-    packet_socket::bind(&socket, interface)
-        .map_err(|error| format!("cannot see interface {}: {error}", interface.unwrap_or("(all)")))?;
-    Ok(socket)
-}
-
-/// An error with its causes, in one line; of the verifier's log the end, which names the instruction it refused.
-fn reason(error: &ProgramError) -> String {
-    if let ProgramError::LoadError { io_error, verifier_log } = error {
-        let log = verifier_log.to_string();
-        let end: Vec<_> = log.lines().rev().filter(|line| !line.is_empty()).take(4).collect();
-        let end: Vec<_> = end.into_iter().rev().collect();
-        return format!("the kernel refuses to load it: {io_error} ({})", end.join("; "));
-    }
-    let mut line = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
 }
 
 fn open_cgroup(options: &Options) -> Result<File, OpenError> {

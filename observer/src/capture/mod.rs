@@ -1,5 +1,6 @@
 //! Capture: what the kernel or a capture file shows comes in; packets, socket events and opaque connections go out.
 
+mod attach;
 pub mod cgroup;
 pub mod clock;
 pub mod file;
@@ -8,11 +9,13 @@ mod kernel_memory;
 pub mod object;
 mod packet_socket;
 mod records;
+mod releases;
 mod unnamed;
 
+pub use attach::ProgramState;
 pub use kernel::{KernelCapture, KernelSource, OpenError, Options};
 
-use observer_core::connection::{Address, Flow, Opaque, Packet, Tap};
+use observer_core::connection::{Address, Beginnings, Flow, Opaque, Packet, Tap};
 use observer_core::ids::SocketId;
 use observer_core::time::Timestamp;
 
@@ -76,6 +79,8 @@ pub enum SocketEvent {
         flow: Flow,
         /// Whether this host accepted it.
         passive: bool,
+        /// Where its directions begin; `None` where packets name their sockets.
+        beginnings: Option<Beginnings>,
     },
     /// The socket is gone (cgroup/sock_release).
     Released {

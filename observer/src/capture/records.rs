@@ -3,19 +3,23 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
-use observer_core::connection::{Address, Flow, Opaque, Packet, Tap};
+use observer_core::connection::{Address, Beginnings, Flow, Opaque, Packet, Tap};
 use observer_core::ids::SocketId;
-use observer_ebpf::record::{FLAG_CLOSES, FLAG_LOOPED, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_MASK};
+use observer_ebpf::record::{FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_MASK};
 
 use super::clock::Clock;
+use super::kernel::KernelSource;
+use super::releases::Releases;
 use super::unnamed::Unnamed;
 use super::{Event, SocketEvent};
 
 /// Turns records into events.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Records {
     pub(super) clock: Clock,
     unnamed: Unnamed,
+    /// Where packets are seen on an interface: they come without their sockets, and later than those are released.
+    releases: Option<Releases>,
     /// Events told so far.
     pub(super) told: u64,
     /// Records that could not be read: a kernel object that is not of this build.
@@ -23,6 +27,17 @@ pub(super) struct Records {
 }
 
 impl Records {
+    /// None was read yet of this source.
+    pub(super) fn of(source: KernelSource) -> Self {
+        Self {
+            clock: Clock::default(),
+            unnamed: Unnamed::default(),
+            releases: (source == KernelSource::SocketFilter).then(Releases::default),
+            told: 0,
+            unreadable: 0,
+        }
+    }
+
     /// Tells the event of a record, at once or when its socket is known.
     pub(super) fn take(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Event<'_>)) {
         let Some((record, captured)) = Record::read(bytes) else {
@@ -55,27 +70,58 @@ impl Records {
             }
             Kind::Accepted => {
                 self.told += 1;
-                tell(socket_event(kind, &record));
+                tell(self.socket_event(kind, &record));
                 let (clock, told) = (&self.clock, &mut self.told);
                 self.unnamed.named(&record, |record, captured| {
                     *told += 1;
                     tell(packet(clock, record, captured));
                 });
             }
-            Kind::Connects | Kind::Binds | Kind::Connected | Kind::Released => {
+            Kind::Released => {
+                let mut tell_release = |socket| {
+                    *told += 1;
+                    tell(Event::Socket(SocketEvent::Released { socket }));
+                };
+                match &mut self.releases {
+                    Some(releases) => releases.keep(SocketId(record.socket), Instant::now(), tell_release),
+                    None => tell_release(SocketId(record.socket)),
+                }
+            }
+            Kind::Connects | Kind::Binds | Kind::Connected => {
                 self.told += 1;
-                tell(socket_event(kind, &record));
+                tell(self.socket_event(kind, &record));
             }
         }
     }
 
-    /// Tells what has waited too long for its socket.
+    /// Tells what has waited too long for its socket, and releases that have waited for their packets.
     pub(super) fn expire(&mut self, tell: &mut dyn FnMut(Event<'_>)) {
-        let (clock, told) = (&self.clock, &mut self.told);
-        self.unnamed.expire(Instant::now(), |record, captured| {
+        let (now, clock, told) = (Instant::now(), &self.clock, &mut self.told);
+        self.unnamed.expire(now, |record, captured| {
             *told += 1;
             tell(packet(clock, record, captured));
         });
+        if let Some(releases) = &mut self.releases {
+            releases.expire(now, |socket| {
+                *told += 1;
+                tell(Event::Socket(SocketEvent::Released { socket }));
+            });
+        }
+    }
+
+    fn socket_event(&self, kind: Kind, record: &Record) -> Event<'static> {
+        let socket = SocketId(record.socket);
+        let pid = u32::try_from(record.token).unwrap_or(0);
+        let beginnings = self.releases.is_some().then_some(Beginnings { sent: record.seq, received: record.wire_len });
+        Event::Socket(match kind {
+            Kind::Connects => {
+                SocketEvent::Connects { socket, pid, cgroup: record.cgroup, to: flow(record).destination }
+            }
+            Kind::Binds => SocketEvent::Binds { socket, pid, cgroup: record.cgroup, to: flow(record).source },
+            kind => {
+                SocketEvent::Established { socket, flow: flow(record), passive: kind == Kind::Accepted, beginnings }
+            }
+        })
     }
 }
 
@@ -89,22 +135,11 @@ fn packet<'a>(clock: &Clock, record: &Record, captured: &'a [u8]) -> Event<'a> {
             bytes: captured,
             tap: tap(record),
             closes: record.flags & FLAG_CLOSES != 0,
+            resets: record.flags & FLAG_RESETS != 0,
             token: record.token,
         },
         cgroup: record.cgroup,
     }
-}
-
-fn socket_event(kind: Kind, record: &Record) -> Event<'static> {
-    let socket = SocketId(record.socket);
-    let pid = u32::try_from(record.token).unwrap_or(0);
-    Event::Socket(match kind {
-        Kind::Connects => SocketEvent::Connects { socket, pid, cgroup: record.cgroup, to: flow(record).destination },
-        Kind::Binds => SocketEvent::Binds { socket, pid, cgroup: record.cgroup, to: flow(record).source },
-        Kind::Connected => SocketEvent::Established { socket, flow: flow(record), passive: false },
-        Kind::Accepted => SocketEvent::Established { socket, flow: flow(record), passive: true },
-        _ => SocketEvent::Released { socket },
-    })
 }
 
 fn tap(record: &Record) -> Tap {

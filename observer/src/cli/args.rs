@@ -65,11 +65,11 @@ const RUN_HELP: &str = "\
 Examples:
   sudo observer run                                 with the defaults: metrics on 127.0.0.1:9435
   sudo observer run --config /etc/observer.yaml
-  sudo observer run --config observer.yaml --report - --fail-on warning
-                                                    a report at the end, and an exit status that tells
+  sudo observer run --report - --fail-on warning    a report at the end, and an exit status that tells
 
-SIGTERM and SIGINT stop it cleanly, with a last audit; a second one stops it at once. SIGHUP, or a change of the
-configuration file, reads the configuration again; a bad one is logged and the old one stays.";
+SIGTERM and SIGINT stop it cleanly, with a last audit; a second one stops it at once. SIGHUP, or a
+change of the configuration or of a file that it names, reads the configuration again; a bad one is
+logged and the old one stays.";
 
 const DIAGNOSE_HELP: &str = "\
 Examples:

@@ -1,4 +1,4 @@
-//! Exit statuses of the contract, and failures that carry one.
+//! Exit statuses, and failures that carry one.
 
 use std::fmt;
 use std::process::ExitCode;

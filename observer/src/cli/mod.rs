@@ -11,7 +11,7 @@ use clap::Parser as _;
 
 use args::{Args, Command};
 use exit::{Outcome, Status};
-pub(crate) use report::{deliver, stderr_is_terminal, style_of_stdout, write_out};
+pub(crate) use report::{check_destination, deliver, stderr_is_terminal, style_of_stdout, write_out};
 
 use crate::commands::{diagnose, doctor, replay, run, schema};
 

@@ -1,7 +1,8 @@
 //! Where reports go: a report comes in; it is written to standard output or a file, as a table or as JSON.
 
+use std::fs::OpenOptions;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use observer_core::audit::report::Report;
 
@@ -23,31 +24,43 @@ pub(crate) enum Destination {
 }
 
 impl Destination {
-    fn of(args: &ReportArgs) -> Self {
-        match &args.report {
-            None => Self::Stdout,
-            Some(path) if path.as_os_str() == "-" => Self::Stdout,
-            Some(path) => Self::File(path.clone()),
+    fn of(report: Option<&Path>) -> Self {
+        match report {
+            Some(path) if path.as_os_str() != "-" => Self::File(path.to_owned()),
+            _ => Self::Stdout,
         }
     }
 }
 
+/// Makes sure that a report can be written where `--report` says, before the work that it tells of.
+pub(crate) fn check_destination(report: Option<&Path>) -> Result<(), Failure> {
+    match Destination::of(report) {
+        Destination::Stdout => Ok(()),
+        Destination::File(path) => {
+            OpenOptions::new().create(true).append(true).open(&path).map_err(|error| unwritable(&path, &error))?;
+            Ok(())
+        }
+    }
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    Failure::wrong(format!("--report {}: cannot be written: {error}; give another path", path.display()))
+}
+
 /// Writes the report where and how the command line says, and tells the exit status for it.
 pub(crate) fn deliver(report: &Report, args: &ReportArgs) -> Result<Status, Failure> {
-    let destination = Destination::of(args);
+    let destination = Destination::of(args.report.as_deref());
     let is_json_file =
         matches!(&destination, Destination::File(path) if path.extension().is_some_and(|end| end == "json"));
     let format = args.format.unwrap_or(if is_json_file { Format::Json } else { Format::Table });
     let text = match format {
-        Format::Json => json::render(report),
+        Format::Json => json::render(report).map_err(|error| Failure::wrong(format!("the report: {error}")))?,
         Format::Table if destination == Destination::Stdout => table::render(report, style_of_stdout()),
         Format::Table => table::render(report, Style { width: WIDTH, color: false }),
     };
     match destination {
         Destination::Stdout => write_out(&text)?,
-        Destination::File(path) => std::fs::write(&path, text).map_err(|error| {
-            Failure::wrong(format!("--report {}: cannot be written: {error}; give another path", path.display()))
-        })?,
+        Destination::File(path) => std::fs::write(&path, text).map_err(|error| unwritable(&path, &error))?,
     }
     let worst = report.findings.iter().map(|finding| finding.severity).max();
     Ok(Status::of(worst, args.fail_on))

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::cli::args::DiagnoseArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::{deliver, stderr_is_terminal};
+use crate::cli::{check_destination, deliver, stderr_is_terminal};
 use crate::config::Only;
 use crate::pipeline::{Mode, Pipeline};
 
@@ -25,7 +25,8 @@ pub fn run(args: &DiagnoseArgs) -> Outcome {
         config.capture.ports = vec![port];
     }
     let mut source = live::open(&config)?;
-    let mut pipeline = Pipeline::new(&config, Mode::Live)?;
+    check_destination(args.report.report.as_deref())?;
+    let mut pipeline = Pipeline::new(&config, Mode::Live);
     let edge = Edge::start(Duties::default())?;
     let milliseconds = u64::try_from(args.duration.as_millis()).unwrap_or(u64::MAX);
     let mut meter = Meter::new(format!("Looking for {:?}", args.duration), milliseconds);

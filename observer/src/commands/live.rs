@@ -2,6 +2,7 @@
 
 use super::doctor::host::Host;
 use super::doctor::{Reason, privileges};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::capture::{KernelCapture, KernelSource, Options, Source, cgroup};
@@ -16,7 +17,7 @@ pub(super) fn open(config: &Config) -> Result<Box<dyn Source>, Failure> {
     let host = Host::this();
     let mut refused: Option<(SourceName, Reason)> = None;
     for name in PLAINTEXT.into_iter().filter(|name| config.capture.wants(*name)) {
-        match privileges::can_run(name, &host).and_then(|_| open_kernel(name, config)) {
+        match privileges::can_run(name, &host).and_then(|_| open_kernel(name, config, &host)) {
             Ok(source) => {
                 if let Some((better, reason)) = refused {
                     tracing::warn!("{}: {}; observing with {} instead", better.as_str(), reason.why, name.as_str());
@@ -35,13 +36,13 @@ pub(super) fn open(config: &Config) -> Result<Box<dyn Source>, Failure> {
 }
 
 /// The one place that opens the kernel's hooks.
-fn open_kernel(name: SourceName, config: &Config) -> Result<Box<dyn Source>, Reason> {
+fn open_kernel(name: SourceName, config: &Config, host: &Host) -> Result<Box<dyn Source>, Reason> {
     let source = match name {
         SourceName::Cgroup => KernelSource::Cgroup,
         SourceName::SocketFilter => KernelSource::SocketFilter,
         SourceName::Tls => return Err(Reason::new("it captures no plaintext", "name cgroup in capture.sources")),
     };
-    let narrow = config.capture.cgroup.as_deref().map(|path| captured(path, name)).transpose()?;
+    let narrow = config.capture.cgroup.as_deref().map(|path| privileges::captured(path, name, host)).transpose()?;
     let options = Options {
         source,
         cgroup_directory: config.only.cgroup.as_deref().and_then(directory).or(narrow),
@@ -50,21 +51,16 @@ fn open_kernel(name: SourceName, config: &Config) -> Result<Box<dyn Source>, Rea
     };
     let capture = KernelCapture::open(&options)
         .map_err(|error| Reason::new(error.to_string(), "observer doctor tells what this kernel allows"))?;
+    let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for state in capture.programs() {
         if let Err(reason) = &state.outcome {
-            tracing::warn!("{} is not attached: {reason}; connections are attributed without it", state.program);
+            missing.entry(reason).or_default().push(state.program);
         }
     }
-    Ok(Box::new(capture))
-}
-
-/// The directory of `capture.cgroup`. Where it cannot be honoured nothing is captured: the whole host was not asked for.
-fn captured(path: &str, name: SourceName) -> Result<PathBuf, Reason> {
-    if name != SourceName::Cgroup {
-        return Err(Reason::new("it cannot tell one cgroup from another", "leave capture.cgroup out"));
+    for (reason, programs) in missing {
+        tracing::warn!("not attached: {}: {reason}; connections are attributed without that", programs.join(", "));
     }
-    directory(path)
-        .ok_or_else(|| Reason::new(format!("capture.cgroup {path} does not exist"), "systemd-cgls shows them"))
+    Ok(Box::new(capture))
 }
 
 /// The directory of a cgroup v2 by its path under the mount; `None` where there is none of that path (on hybrid hosts the

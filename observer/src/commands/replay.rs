@@ -3,8 +3,8 @@
 use crate::capture::Source as _;
 use crate::capture::file::FileCapture;
 use crate::cli::args::ReplayArgs;
-use crate::cli::deliver;
 use crate::cli::exit::Outcome;
+use crate::cli::{check_destination, deliver};
 use crate::pipeline::{Mode, Pipeline};
 
 use super::edge::{Duties, Edge};
@@ -19,7 +19,8 @@ use super::{configuration, line};
 pub fn run(args: &ReplayArgs) -> Outcome {
     let config = configuration(args.config.as_deref())?;
     let mut capture = FileCapture::open(&args.file)?;
-    let mut pipeline = Pipeline::new(&config, Mode::File)?;
+    check_destination(args.report.report.as_deref())?;
+    let mut pipeline = Pipeline::new(&config, Mode::File);
     let edge = Edge::start(Duties::default())?;
     let (_, total) = capture.progress();
     let mut meter = Meter::new(format!("Reading {}", args.file.display()), total.unwrap_or(0));

@@ -8,8 +8,8 @@ use observer_core::time::Timestamp;
 
 use crate::capture::Source;
 use crate::cli::args::{FailOn, ReportArgs, RunArgs};
-use crate::cli::deliver;
 use crate::cli::exit::{Failure, Outcome, Status};
+use crate::cli::{check_destination, deliver};
 use crate::config::Config;
 use crate::config::watch::Watch;
 use crate::output::snapshot::{Shared, Snapshot};
@@ -39,7 +39,8 @@ pub fn run(args: &RunArgs) -> Outcome {
     });
     let listener = listener.transpose()?;
     let mut source = live::open(&config)?;
-    let mut pipeline = Pipeline::new(&config, Mode::Live)?;
+    check_destination(args.report.as_deref())?;
+    let mut pipeline = Pipeline::new(&config, Mode::Live);
     let shared = Shared::default();
     let http = listener.map(|listener| (listener, shared.clone()));
     let edge = Edge::start(Duties { http, watch: Watch::new(&config) })?;
@@ -64,6 +65,9 @@ pub fn run(args: &RunArgs) -> Outcome {
     deliver(&report, &ReportArgs { format: args.format, report: args.report.clone(), fail_on })
 }
 
+/// How long a run may see nothing before its log says so.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What makes two findings the same one: code, service, tenant, peer.
 type FindingKey = (Code, Option<String>, Option<String>, Option<String>);
 
@@ -75,24 +79,24 @@ struct Agent {
     audits: Option<Audits>,
     published: Timestamp,
     audited: Timestamp,
+    started: Timestamp,
     known: BTreeSet<FindingKey>,
 }
 
 impl Agent {
     fn new(config: Config, shared: Shared, told: Told) -> Result<Self, Failure> {
         let audits = config.audit.clone().map(Audits::start).transpose()?;
-        let audited = line::now();
-        Ok(Self { config, shared, told, audits, published: Timestamp::default(), audited, known: BTreeSet::new() })
+        let started = line::now();
+        let (published, audited) = (Timestamp::default(), started);
+        Ok(Self { config, shared, told, audits, published, audited, started, known: BTreeSet::new() })
     }
 
     /// What is due at `now`; false to stop.
     fn beside(&mut self, pipeline: &mut Pipeline, source: &dyn Source, now: Timestamp) -> bool {
         self.shared.alive(now);
         if let Some(config) = self.told.new_config() {
-            match pipeline.reconfigure(&config) {
-                Ok(()) => self.reconfigure(config),
-                Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
-            }
+            pipeline.reconfigure(&config);
+            self.reconfigure(config);
         }
         if now.since(self.published) >= PUBLISH || now < self.published {
             self.published = now;
@@ -104,7 +108,7 @@ impl Agent {
     fn publish(&mut self, pipeline: &mut Pipeline, source: &dyn Source, now: Timestamp) {
         let counters = source.counters();
         let report = pipeline.report(now, &counters);
-        self.announce(&report.findings);
+        self.announce(&report.findings, now);
         let interval = self.config.audit.as_ref().map(|audit| audit.interval);
         if let Some(audits) =
             self.audits.as_ref().filter(|_| interval.is_some_and(|due| now.since(self.audited) >= due))
@@ -116,10 +120,12 @@ impl Agent {
     }
 
     /// Logs findings that were not there before.
-    fn announce(&mut self, findings: &[Finding]) {
+    fn announce(&mut self, findings: &[Finding], now: Timestamp) {
+        let early = now.since(self.started) < PATIENCE;
+        let told = || findings.iter().filter(|finding| !(early && finding.code == Code::NothingObserved));
         let key =
             |finding: &Finding| (finding.code, finding.service.clone(), finding.tenant.clone(), finding.peer.clone());
-        for finding in findings.iter().filter(|finding| !self.known.contains(&key(finding))) {
+        for finding in told().filter(|finding| !self.known.contains(&key(finding))) {
             let severity = finding.severity.as_str();
             let message = safe(&finding.message);
             match finding.severity {
@@ -127,7 +133,7 @@ impl Agent {
                 Severity::Info => tracing::info!("{severity}: {message}"),
             }
         }
-        self.known = findings.iter().map(key).collect();
+        self.known = told().map(key).collect();
     }
 
     fn reconfigure(&mut self, config: Config) {
@@ -184,7 +190,7 @@ mod tests {
             audit: Some(audit.clone()),
             ..Config::default()
         };
-        let mut pipeline = Pipeline::new(&config("one"), Mode::Live).unwrap();
+        let mut pipeline = Pipeline::new(&config("one"), Mode::Live);
         let (shared, told) = (Shared::default(), Told::default());
         let mut agent = Agent::new(config("one"), shared.clone(), told.clone()).unwrap();
         let source = silence();
@@ -207,11 +213,23 @@ mod tests {
     }
 
     #[test]
+    fn that_nothing_was_observed_is_no_news_at_the_start() {
+        let config = Config { audit: None, ..Config::default() };
+        let mut pipeline = Pipeline::new(&config, Mode::Live);
+        let mut agent = Agent::new(config, Shared::default(), Told::default()).unwrap();
+        let (source, start) = (silence(), agent.started);
+        agent.beside(&mut pipeline, &source, start);
+        assert!(agent.known.is_empty());
+        agent.beside(&mut pipeline, &source, start.after(PATIENCE));
+        assert!(agent.known.iter().any(|(code, ..)| *code == Code::NothingObserved));
+    }
+
+    #[test]
     fn audits_come_at_their_interval() {
         let place = tempfile::tempdir().unwrap();
         let audit = Audit { directory: place.path().to_owned(), interval: Duration::from_secs(5), ..Audit::default() };
         let config = Config { audit: Some(audit), ..Config::default() };
-        let mut pipeline = Pipeline::new(&config, Mode::Live).unwrap();
+        let mut pipeline = Pipeline::new(&config, Mode::Live);
         let mut agent = Agent::new(config, Shared::default(), Told::default()).unwrap();
         let (source, start) = (silence(), agent.audited);
         agent.beside(&mut pipeline, &source, start.after(Duration::from_secs(4)));

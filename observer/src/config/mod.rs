@@ -2,26 +2,26 @@
 //!
 //! Unknown keys, wrong types and values out of range are one line each that names file, line, key and what to write.
 
+mod field;
 mod nearest;
 mod read;
 mod values;
 pub mod watch;
-mod yaml;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use observer_core::context::{Extractors, TenantSource, WeightSource};
 use observer_core::limits::Limits;
 
 pub use crate::attribute::naming::ServiceRule;
-pub use values::Pattern;
+pub use crate::attribute::peers::External;
+pub use crate::pattern::Pattern;
 pub(crate) use values::duration;
 
-/// Everything that can be configured, with the defaults of the contract.
+/// Everything that can be configured, with its defaults.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The file it was read from; `None` for the defaults.
@@ -60,25 +60,6 @@ pub struct Config {
     pub notices: Vec<String>,
 }
 
-/// A peer that is external.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum External {
-    /// By the host name that requests to it carry.
-    Host(Pattern),
-    /// By its address.
-    Network(IpNet),
-}
-
-impl External {
-    /// Whether a peer at `address`, called `host` in the request where it names one, is external by this entry.
-    pub fn matches(&self, address: IpAddr, host: Option<&str>) -> bool {
-        match self {
-            Self::Host(pattern) => host.is_some_and(|host| pattern.matches(host)),
-            Self::Network(network) => network.contains(&address),
-        }
-    }
-}
-
 /// What must hold whatever the rules say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Requirement {
@@ -97,19 +78,21 @@ pub struct Requirement {
 pub struct Declared {
     /// `OTEL_*` of the observed processes.
     pub process_environment: bool,
-    /// Files and directories.
+    /// Files of tenant rules.
     pub files: Vec<DeclaredFile>,
     /// Addresses of databases.
     pub databases: Vec<String>,
 }
 
-/// A file or directory with declared rules.
+/// A file with declared rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeclaredFile {
     /// As the configuration spells it, and as reports show it.
     pub name: String,
     /// Where it is: relative names are relative to the configuration file.
     pub path: PathBuf,
+    /// What it says.
+    pub text: String,
 }
 
 /// What is captured.
@@ -158,7 +141,7 @@ impl SourceName {
 /// Where and how often audits are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
-    /// The directory; created where it does not exist.
+    /// The directory, created where it does not exist; a relative name is relative to the configuration file.
     pub directory: PathBuf,
     /// How often.
     pub interval: Duration,
@@ -248,18 +231,13 @@ impl Config {
     ///
     /// The first thing that is wrong with it.
     pub fn parse(name: &str, directory: &Path, text: &str) -> Result<Self, ConfigError> {
-        let tree = yaml::parse(name, text)?;
-        read::config(&yaml::Field::root(name, &tree), directory)
+        let tree = field::parse(name, text)?;
+        read::config(&field::Field::root(name, &tree), directory)
     }
 
     /// The configured extractors.
     pub fn extractors(&self) -> Extractors {
         Extractors::new(self.tenant.clone(), self.weight.clone())
-    }
-
-    /// Whether requests for this path are left out.
-    pub fn ignores(&self, path: &str) -> bool {
-        self.ignore.iter().any(|pattern| pattern.matches(path))
     }
 }
 

@@ -1,16 +1,17 @@
 //! The tree of `observer.yaml` comes in, a [`Config`] goes out: one function a key, the keys in the order of the file.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use observer_core::context::{TenantSource, WeightSource};
 use observer_core::limits::Limits;
 use regex::Regex;
 
-use super::values::{self, Pattern};
-use super::yaml::{Field, Section};
+use super::field::{Field, Section};
+use super::values;
 use super::{
     Audit, Capture, Config, ConfigError, Declared, DeclaredFile, External, Requirement, ServiceRule, SourceName,
 };
+use crate::pattern::Pattern;
 
 const KEYS: &[&str] = &[
     "environment",
@@ -29,8 +30,8 @@ const KEYS: &[&str] = &[
     "otlp",
     "audit",
 ];
-/// Ten times the default of the contract; beyond it the series alone would exceed the memory limit.
-const NAMES_MAX: i64 = 10_000;
+/// Ten times the default; beyond it the series alone would exceed the memory limit.
+const NAMES_MAX: u32 = 10_000;
 /// Below this the reorder buffers of a handful of connections no longer fit.
 const MEMORY_BYTES_MIN: usize = 8 * 1024 * 1024;
 
@@ -45,6 +46,11 @@ pub(super) fn config(root: &Field<'_>, directory: &Path) -> Read<Config> {
     }
     config.services = each(&section, "services", service)?.unwrap_or(config.services);
     config.tenant = each(&section, "tenant", tenant)?.unwrap_or(config.tenant);
+    let namespace = config.tenant.iter().position(|source| matches!(source, TenantSource::Namespace));
+    if let (Some(place), Some(field)) = (namespace, section.get("tenant")) {
+        let entry = field.list()?.swap_remove(place);
+        config.notices.push(entry.wrong("namespace is read but yields no tenant yet").to_string());
+    }
     config.weight = each(&section, "weight", weight)?.unwrap_or(config.weight);
     config.external = each(&section, "external", external)?.unwrap_or(config.external);
     config.ignore = each(&section, "ignore", ignore)?.unwrap_or(config.ignore);
@@ -83,7 +89,7 @@ pub(super) fn config(root: &Field<'_>, directory: &Path) -> Read<Config> {
         return Err(field.wrong("OTLP comes with a later version; remove this key"));
     }
     if let Some(field) = section.get("audit") {
-        config.audit = if field.is_false() { None } else { Some(audit(&field)?) };
+        config.audit = if field.is_false() { None } else { Some(audit(&field, directory)?) };
     }
     Ok(config)
 }
@@ -109,7 +115,7 @@ fn service(field: &Field<'_>) -> Read<ServiceRule> {
 }
 
 fn port(field: &Field<'_>) -> Read<u16> {
-    field.count(1, 65_535).map(|port| u16::try_from(port).unwrap_or(u16::MAX))
+    field.count(1, u16::MAX.into()).map(|port| u16::try_from(port).unwrap_or(u16::MAX))
 }
 
 fn cgroup(field: &Field<'_>) -> Read<String> {
@@ -214,13 +220,16 @@ fn declared(field: &Field<'_>, directory: &Path, notices: &mut Vec<String>) -> R
     for item in section.get("files").map(|field| field.list()).transpose()?.unwrap_or_default() {
         let name = item.text()?.to_owned();
         let path = directory.join(&name);
-        if let Err(error) = std::fs::metadata(&path) {
-            return Err(item.wrong(match error.kind() {
-                std::io::ErrorKind::NotFound => format!("{}: no such file", path.display()),
-                _ => format!("{}: cannot be read: {error}", path.display()),
-            }));
-        }
-        files.push(DeclaredFile { name, path });
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            let problem = match error.kind() {
+                std::io::ErrorKind::NotFound => "no such file; give its path from the configuration file on".to_owned(),
+                std::io::ErrorKind::IsADirectory => "is a directory; name each file in it".to_owned(),
+                std::io::ErrorKind::InvalidData => "not UTF-8 text; name a file of tenant rules".to_owned(),
+                _ => format!("cannot be read: {error}"),
+            };
+            item.wrong(format!("{}: {problem}", path.display()))
+        })?;
+        files.push(DeclaredFile { name, path, text });
     }
     let databases = each(&section, "databases", database)?.unwrap_or_default();
     if let (Some(field), false) = (section.get("databases"), databases.is_empty()) {
@@ -278,11 +287,11 @@ fn source(field: &Field<'_>) -> Read<SourceName> {
     })
 }
 
-fn audit(field: &Field<'_>) -> Read<Audit> {
+fn audit(field: &Field<'_>, directory: &Path) -> Read<Audit> {
     let section = field.section(&["directory", "interval", "keep"])?;
     let mut audit = Audit::default();
     if let Some(field) = section.get("directory") {
-        audit.directory = PathBuf::from(field.text()?);
+        audit.directory = directory.join(field.text()?);
     }
     if let Some(field) = section.get("interval") {
         audit.interval = field.read(values::duration)?;

@@ -70,7 +70,7 @@ fn every_key_of_the_documentation_is_read() {
     assert!(config.external[0].matches("10.0.0.1".parse().unwrap(), Some("api.partner.example")));
     assert!(config.external[1].matches("203.0.113.77".parse().unwrap(), None));
     assert!(!config.external[3].matches("192.0.2.2".parse().unwrap(), None));
-    assert!(config.ignores("/healthz") && config.ignores("/internal/x") && !config.ignores("/healthz2"));
+    assert_eq!(config.ignore, ["/healthz", "/metrics", "/internal/*"].map(Pattern::new));
     assert_eq!(config.requirements[0].ratio_at_least, Some(0.05));
     assert!(!config.declared.process_environment);
     assert_eq!((config.tolerance.to_bits(), config.false_alarm_rate.to_bits()), (0.2f64.to_bits(), 0.01f64.to_bits()));
@@ -84,6 +84,7 @@ fn every_key_of_the_documentation_is_read() {
 #[test]
 fn what_is_read_and_not_honoured_is_said() {
     expect![[r"
+        observer.yaml:15: tenant[6]: namespace is read but yields no tenant yet
         observer.yaml:19: requirements: requirements are read but not yet checked
         observer.yaml:22: declared.databases: rules in databases are not yet read
         observer.yaml:27: capture.sources: tls is not yet observed"]]
@@ -99,6 +100,22 @@ fn an_empty_file_means_the_defaults() {
         assert_eq!(config.audit, Some(Audit::default()));
         assert!(config.notices.is_empty());
     }
+}
+
+#[test]
+fn relative_names_are_relative_to_the_configuration_file() {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::create_dir(place.path().join("etc")).unwrap();
+    std::fs::write(place.path().join("etc/rules.yaml"), "default: 0.1\n").unwrap();
+    let path = place.path().join("etc/observer.yaml");
+    std::fs::write(&path, "audit: {directory: ../audits}\ndeclared: {files: [rules.yaml]}\n").unwrap();
+    let config = Config::load(&path).unwrap();
+    assert_eq!(config.audit.unwrap().directory, place.path().join("etc/../audits"));
+    assert_eq!(
+        (config.declared.files[0].name.as_str(), config.declared.files[0].text.as_str()),
+        ("rules.yaml", "default: 0.1\n")
+    );
+    assert_eq!(good("audit: {directory: /srv/audits}").audit.unwrap().directory, Path::new("/srv/audits"));
 }
 
 #[test]
@@ -306,7 +323,13 @@ fn addresses_paths_and_times_are_checked() {
     );
     wrong(
         "declared:\n  files:\n    - rules.yaml\n",
-        &expect!["observer.yaml:3: declared.files[0]: /nowhere/rules.yaml: no such file"],
+        &expect![
+            "observer.yaml:3: declared.files[0]: /nowhere/rules.yaml: no such file; give its path from the configuration file on"
+        ],
+    );
+    wrong(
+        "declared: {files: [/]}",
+        &expect!["observer.yaml:1: declared.files[0]: /: is a directory; name each file in it"],
     );
     wrong(
         "declared: {databases: ['mysql://user:secret@db']}",

@@ -27,8 +27,14 @@ impl Watch {
 
     fn follow(&mut self, config: &Config) {
         let declared = config.declared.files.iter().map(|file| file.path.clone());
-        self.watched =
-            std::iter::once(self.config.clone()).chain(declared).map(|path| (path.clone(), mark(&path))).collect();
+        let seen = std::mem::take(&mut self.watched);
+        let watch = |path: PathBuf| {
+            // What was seen before the file was read stays: it may have changed since.
+            let known = seen.iter().find(|(known, _)| *known == path).map(|(_, seen)| *seen);
+            let mark = known.unwrap_or_else(|| mark(&path));
+            (path, mark)
+        };
+        self.watched = std::iter::once(self.config.clone()).chain(declared).map(watch).collect();
     }
 
     /// Whether one of the files has changed since the last look.
@@ -43,6 +49,8 @@ impl Watch {
 
     /// Reads the file again; `None`, with a line in the log, where the new version is no good.
     pub fn reload(&mut self) -> Option<Config> {
+        // What is read now is no change afterwards.
+        self.changed();
         match Config::load(&self.config) {
             Ok(config) => {
                 self.follow(&config);
@@ -80,9 +88,8 @@ mod tests {
         assert_eq!(watch.reload().unwrap().environment.as_deref(), Some("second"));
 
         std::fs::write(&path, "environmint: third one\n").unwrap();
-        assert!(watch.changed());
         assert!(watch.reload().is_none());
-        assert!(!watch.changed());
+        assert!(!watch.changed(), "a hangup and the change that it tells of are one");
     }
 
     #[test]

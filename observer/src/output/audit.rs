@@ -27,12 +27,6 @@ impl AuditWriter {
         Self { settings, failing: false }
     }
 
-    /// Takes new settings.
-    pub fn reconfigure(&mut self, settings: Audit) {
-        self.settings = settings;
-        self.failing = false;
-    }
-
     /// Writes one audit; a failure is one line in the log until it works again. Returns whether it was written.
     pub fn write(&mut self, report: &Report, now: SystemTime) -> bool {
         let directory = self.settings.directory.clone();
@@ -62,7 +56,8 @@ impl AuditWriter {
         self.remove_old(now);
         let newest = directory.join(FILE_NAME);
         let fresh = directory.join(format!(".{FILE_NAME}.tmp"));
-        let written = write_synced(&fresh, json::render(report).as_bytes())
+        let text = json::render(report)?;
+        let written = write_synced(&fresh, text.as_bytes())
             .and_then(|()| keep_previous(&newest))
             .and_then(|()| fs::rename(&fresh, &newest))
             .and_then(|()| File::open(directory)?.sync_all());

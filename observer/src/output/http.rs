@@ -45,29 +45,31 @@ pub fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
 ///
 /// # Errors
 ///
-/// The listener cannot be used by this runtime.
+/// The listener cannot be used by this runtime, or connections can no longer be accepted.
 pub async fn serve(
     listener: std::net::TcpListener,
     shared: Shared,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    let router = router(shared).map_err(std::io::Error::other)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     // Idle keep-alive connections of scrapers would hold up a graceful end: leave when told to.
     tokio::select! {
-        served = axum::serve(listener, router(shared)) => served,
+        served = axum::serve(listener, router) => served,
         () = stop => Ok(()),
     }
 }
 
-fn router(shared: Shared) -> Router {
-    let served = Served { registry: metrics::registry(shared.clone()), shared };
-    Router::new()
+fn router(shared: Shared) -> Result<Router, prometheus::Error> {
+    let served = Served { registry: metrics::registry(shared.clone())?, shared };
+    let router = Router::new()
         .route("/", get(async || Html(PAGE)))
         .route("/metrics", get(scrape))
         .route("/report", get(report))
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
-        .with_state(served)
+        .with_state(served);
+    Ok(router)
 }
 
 async fn scrape(State(served): State<Served>) -> Response {
@@ -79,9 +81,10 @@ async fn scrape(State(served): State<Served>) -> Response {
 
 async fn report(State(served): State<Served>) -> Response {
     match served.shared.newest() {
-        Some(snapshot) => {
-            ([(header::CONTENT_TYPE, "application/json")], super::json::render(&snapshot.report)).into_response()
-        }
+        Some(snapshot) => match super::json::render(&snapshot.report) {
+            Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("report: {error}\n")).into_response(),
+        },
         None => (StatusCode::SERVICE_UNAVAILABLE, "nothing observed yet\n").into_response(),
     }
 }

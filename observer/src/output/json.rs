@@ -4,11 +4,11 @@ use observer_core::audit::report::Report;
 
 /// The report as JSON for people and programs, with a line end.
 ///
-/// # Panics
+/// # Errors
 ///
-/// Never: a report holds no map whose keys are not texts, and JSON has a spelling for everything else in it.
-pub fn render(report: &Report) -> String {
-    let mut text = serde_json::to_string_pretty(report).expect("a report is always JSON");
+/// A value that JSON has no spelling for; no report holds one.
+pub fn render(report: &Report) -> serde_json::Result<String> {
+    let mut text = serde_json::to_string_pretty(report)?;
     text.push('\n');
-    text
+    Ok(text)
 }

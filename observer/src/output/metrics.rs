@@ -1,4 +1,4 @@
-//! The metrics of the contract: name, type, labels and help of each, once. The numbers are not here.
+//! The metrics: name, type, labels and help of each, once. The numbers are not here.
 
 /// A metric.
 #[derive(Debug)]

@@ -17,13 +17,13 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 /// A registry with everything that the observer shows.
 ///
-/// # Panics
+/// # Errors
 ///
-/// Never: the names of the one collector are fixed and valid.
-pub fn registry(shared: Shared) -> Registry {
+/// A name that Prometheus does not take; the table of metrics holds none.
+pub fn registry(shared: Shared) -> Result<Registry, prometheus::Error> {
     let registry = Registry::new();
-    registry.register(Box::new(ReportCollector::new(shared))).expect("the metrics table is sound");
-    registry
+    registry.register(Box::new(ReportCollector::new(shared)?))?;
+    Ok(registry)
 }
 
 /// The text that Prometheus scrapes.
@@ -47,13 +47,13 @@ struct ReportCollector {
 type Series = FxHashMap<(&'static str, Vec<String>), f64>;
 
 impl ReportCollector {
-    fn new(shared: Shared) -> Self {
+    fn new(shared: Shared) -> Result<Self, prometheus::Error> {
         let describe = |family: &&Family| {
             let labels = family.labels.iter().map(ToString::to_string).collect();
             Desc::new(family.name.to_owned(), family.help.to_owned(), labels, std::collections::HashMap::new())
         };
-        let descriptions = metrics::ALL.iter().map(describe).collect::<Result<_, _>>();
-        Self { shared, descriptions: descriptions.expect("the metrics table is sound"), shown: Mutex::default() }
+        let descriptions = metrics::ALL.iter().map(describe).collect::<Result<_, _>>()?;
+        Ok(Self { shared, descriptions, shown: Mutex::default() })
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use observer_core::declared::{Declarations, Language, ProcessEnvironment, Resolution, Rules, process_environment};
+use observer_core::declared::{
+    Declarations, Language, ProcessEnvironment, Resolution, Rules, process_environment, tenant_rules,
+};
 use observer_core::ids::WorkloadId;
 use observer_core::names::Names;
 use observer_core::sampling::traces::Traces;
@@ -12,8 +14,12 @@ use crate::attribute::program;
 use crate::config::Config;
 use crate::output::snapshot::DeclaredRatio;
 
-/// Processes whose environment is kept, those that ended included; of ended ones past it the rules are forgotten.
+/// Processes whose declarations are kept. Those that live are bounded by attribution; of those that ended the newest are kept
+/// beside them.
 const PROCESSES_MAX: usize = 4096;
+
+/// What each process declares.
+type ByProcess = BTreeMap<(WorkloadId, u32), Declarations>;
 
 /// What is declared, from everywhere.
 #[derive(Debug)]
@@ -21,22 +27,16 @@ pub(super) struct Declared {
     environment: Option<String>,
     files: Vec<Declarations>,
     from_processes: bool,
-    processes: BTreeMap<(WorkloadId, u32), Declarations>,
+    processes: ByProcess,
     generation: Option<u64>,
     services: usize,
     rules: Rules,
 }
 
 impl Declared {
-    /// Reads the files that the configuration names.
-    pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
-        let mut files = Vec::new();
-        for file in &config.declared.files {
-            let text = std::fs::read_to_string(&file.path).map_err(|error| {
-                anyhow::anyhow!("declared.files: {}: {error}; give a file that can be read", file.path.display())
-            })?;
-            files.push(observer_core::declared::tenant_rules(&file.name, &text));
-        }
+    /// What the files that the configuration names declare.
+    pub(super) fn new(config: &Config) -> Self {
+        let files = config.declared.files.iter().map(|file| tenant_rules(&file.name, &file.text)).collect();
         let mut declared = Self {
             environment: config.environment.clone(),
             files,
@@ -47,7 +47,7 @@ impl Declared {
             rules: Rules::default(),
         };
         declared.put_together();
-        Ok(declared)
+        declared
     }
 
     pub(super) fn rules(&self) -> &Rules {
@@ -63,7 +63,7 @@ impl Declared {
         }
         self.generation = Some(generation);
         self.services = services;
-        let mut processes = BTreeMap::new();
+        let mut processes = ByProcess::new();
         for workload in attribution.workloads().filter(|workload| names.is_service(&workload.service)) {
             for process in workload.processes.values() {
                 let setting = |key: &str| process.environment.otel.get(key).map(|value| &**value);
@@ -77,13 +77,7 @@ impl Declared {
                 processes.insert((workload.id, process.pid), declarations);
             }
         }
-        // A process that ended declared what it did while it ran.
-        for (key, declarations) in &self.processes {
-            if processes.len() >= PROCESSES_MAX {
-                break;
-            }
-            processes.entry(*key).or_insert_with(|| declarations.clone());
-        }
+        keep_ended(&mut processes, &self.processes);
         if processes != self.processes {
             self.processes = processes;
             self.put_together();
@@ -119,6 +113,17 @@ impl Declared {
     }
 }
 
+/// Adds processes that were known `before` and have ended: they declared what they did while they ran.
+fn keep_ended(living: &mut ByProcess, before: &ByProcess) {
+    // Workloads are numbered as they appear: the youngest are the last.
+    for (key, declarations) in before.iter().rev() {
+        if living.len() >= PROCESSES_MAX {
+            break;
+        }
+        living.entry(*key).or_insert_with(|| declarations.clone());
+    }
+}
+
 /// The language of the SDK that a program can run.
 fn language(language: program::Language) -> Language {
     match language {
@@ -129,5 +134,29 @@ fn language(language: program::Language) -> Language {
         program::Language::Php => Language::Php,
         program::Language::Dotnet => Language::DotNet,
         program::Language::Perl | program::Language::Shell | program::Language::Native => Language::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declarations_of_ended_processes_are_bounded_and_the_newest_stay() {
+        let process = |number: u32| ((WorkloadId(number), 1000 + number), Declarations::default());
+        let total = u32::try_from(PROCESSES_MAX).unwrap() + 500;
+        let mut kept = ByProcess::from([process(total)]);
+        keep_ended(&mut kept, &(0..total).map(process).collect());
+        assert_eq!(kept.len(), PROCESSES_MAX);
+        assert_eq!(kept, (501..=total).map(process).collect());
+    }
+
+    #[test]
+    fn what_living_processes_declare_is_kept_however_many_there_are() {
+        let process = |number: u32| ((WorkloadId(number), 1000 + number), Declarations::default());
+        let total = u32::try_from(PROCESSES_MAX).unwrap() + 500;
+        let mut living: ByProcess = (0..total).map(process).collect();
+        keep_ended(&mut living, &ByProcess::from([process(total)]));
+        assert_eq!(living, (0..total).map(process).collect());
     }
 }

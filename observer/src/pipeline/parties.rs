@@ -11,9 +11,9 @@ use observer_core::propagation::Owner;
 use rustc_hash::FxHashMap;
 
 use crate::attribute::addresses::Addresses;
-use crate::attribute::peers::{Peer, written};
+use crate::attribute::peers::{Peer, external_name, written};
 use crate::attribute::workloads::Workload;
-use crate::attribute::{Attribution, EndQuery, Options, Owner as Found};
+use crate::attribute::{Attribution, EndQuery, Options, Owner as Found, Refused};
 use crate::config::{Config, External, Only};
 
 /// An end that is looked for makes the line wait for a survey at most this often; twice as long after each that was in vain,
@@ -98,9 +98,10 @@ impl Parties {
     /// The workloads of this host. Reads what exists.
     pub(super) fn host(config: &Config) -> Self {
         let options =
-            Options { services: config.services.clone(), external: externals(config), ..Options::of_this_host() };
+            Options { services: config.services.clone(), external: config.external.clone(), ..Options::of_this_host() };
         let mut attribution = Attribution::new(options);
         attribution.settle();
+        warn_of_what_is_closed(attribution.refused());
         Self::new(From::Host(attribution), config)
     }
 
@@ -127,7 +128,7 @@ impl Parties {
     /// Takes over a configuration that was read again.
     pub(super) fn reconfigure(&mut self, config: &Config) {
         match &mut self.from {
-            From::Host(attribution) => attribution.reconfigure(config.services.clone(), externals(config)),
+            From::Host(attribution) => attribution.reconfigure(config.services.clone(), config.external.clone()),
             From::File { addresses, external } => {
                 *addresses = Addresses::new(config.services.clone());
                 external.clone_from(&config.external);
@@ -141,6 +142,14 @@ impl Parties {
         match &mut self.from {
             From::Host(attribution) => Some(attribution),
             From::File { .. } => None,
+        }
+    }
+
+    /// Whether a workload still exists or ended a short while ago. Addresses of a capture file stay.
+    pub(super) fn knows(&self, workload: WorkloadId) -> bool {
+        match &self.from {
+            From::Host(attribution) => attribution.workload(workload).is_some(),
+            From::File { .. } => true,
         }
     }
 
@@ -187,7 +196,7 @@ impl Parties {
         let (near, far) = if end == End::First { (first, second) } else { (second, first) };
         let (party, sure) = match &mut self.from {
             From::Host(_) => self.on_host(near, far, serves, host, names),
-            From::File { .. } => (self.in_file(near, serves, names), true),
+            From::File { .. } => (self.in_file(near, serves, host, names), true),
         };
         if sure {
             *kept = Some(Answer { party, serves, generation: self.generation });
@@ -248,12 +257,13 @@ impl Parties {
         Party::Observed(Owner { workload: workload.id, service })
     }
 
-    fn in_file(&mut self, near: &EndAt, serves: bool, names: &mut Names) -> Party {
+    fn in_file(&mut self, near: &EndAt, serves: bool, host: Option<&str>, names: &mut Names) -> Party {
         let From::File { addresses, external } = &mut self.from else {
             return Party::Peer(Names::OVERFLOW_SERVICE);
         };
-        if external.iter().any(|entry| entry.matches(near.address.ip, None)) {
-            return Party::Peer(names.peer(&format!("external:{}", near.address.ip)));
+        // Whose addresses the public ones are a capture file does not tell.
+        if let Some(name) = external_name(external, false, near.address.ip, host.filter(|_| serves)) {
+            return Party::Peer(names.peer(&name));
         }
         match addresses.workload(near.address, serves) {
             Some(id) => {
@@ -273,6 +283,25 @@ impl Parties {
     }
 }
 
+fn warn_of_what_is_closed(refused: Refused) {
+    let Refused { namespaces, processes, past_bounds } = refused;
+    if namespaces > 0 {
+        tracing::warn!(
+            "{namespaces} network namespaces cannot be entered: sockets that exist there may have no owner; \
+             run as root or with CAP_SYS_ADMIN"
+        );
+    }
+    if processes > 0 {
+        tracing::warn!(
+            "open files of {processes} processes cannot be read: sockets that exist there may have no owner; \
+             run as root or with CAP_SYS_PTRACE"
+        );
+    }
+    if past_bounds > 0 {
+        tracing::warn!("{past_bounds} namespaces, files or cgroups of this host were left out: there are too many");
+    }
+}
+
 /// Whether the command line's selection takes the workload in.
 fn wanted(only: &Only, workload: &Workload, ports: [u16; 2]) -> bool {
     let under = |path: &str, root: &str| {
@@ -285,16 +314,4 @@ fn wanted(only: &Only, workload: &Workload, ports: [u16; 2]) -> bool {
             .cgroup
             .as_deref()
             .is_none_or(|root| workload.processes.values().any(|process| under(&process.cgroup_path, root)))
-}
-
-/// `external:` as attribution takes it.
-fn externals(config: &Config) -> Vec<crate::attribute::peers::External> {
-    config
-        .external
-        .iter()
-        .map(|entry| match entry {
-            External::Network(network) => crate::attribute::peers::External::Network(*network),
-            External::Host(pattern) => crate::attribute::peers::External::parse(&pattern.as_text()),
-        })
-        .collect()
 }

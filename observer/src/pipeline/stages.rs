@@ -20,8 +20,9 @@ use std::rc::Rc;
 
 use super::Progress;
 use super::parties::{EndAt, Known, Parties, Party};
-use crate::config::{Config, Pattern};
+use crate::config::Config;
 use crate::output::snapshot::{ErrorCount, TableUse};
+use crate::pattern::Pattern;
 use observer_core::ids::WorkloadId;
 
 /// What is kept of a connection between its messages.
@@ -66,7 +67,7 @@ struct Request<'a> {
 
 /// How often the stages drop what is past its time.
 const EXPIRY_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
-/// Workloads that are hidden together when events were lost.
+/// Workloads that are hidden together when events were lost, or hidden for the whole run: more than attribution keeps.
 const WORKLOADS_MAX: usize = 65_536;
 
 impl Stages {
@@ -292,6 +293,12 @@ impl Stages {
         for &workload in &self.workloads {
             self.propagation.hide(workload, reason, at);
         }
+    }
+
+    /// Forgets workloads that are no longer known: ids are not used again, and new ones must find room.
+    pub(super) fn forget(&mut self, known: impl Fn(WorkloadId) -> bool) {
+        self.workloads.retain(|&workload| known(workload));
+        self.hidden.retain(|&(workload, _)| known(workload));
     }
 
     pub(super) fn tick(&mut self, now: Timestamp) {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use observer::capture::{Event, KernelCapture, Options, SocketEvent, Source, SourceCounters};
-use observer_core::connection::{Opaque, Tap};
+use observer_core::connection::{Connections, Opaque, Tap};
 
 use crate::ends::{Ends, LOOPBACK};
 
@@ -27,6 +27,10 @@ pub struct SeenPacket {
     pub closes: bool,
     pub token: u64,
     pub at_ns: u64,
+    /// The number of its connection.
+    pub connection: u64,
+    /// The cookies of its sender's socket and of its receiver's, where the connection knows them.
+    pub holders: (Option<u64>, Option<u64>),
 }
 
 /// A capture and all it told so far.
@@ -35,6 +39,7 @@ pub struct Seen {
     /// Whether another test may use the capture after this one.
     is_shared: bool,
     lost_before: Vec<(&'static str, u64)>,
+    table: Connections<()>,
     pub packets: Vec<SeenPacket>,
     pub opaque: Vec<(SocketAddr, SocketAddr, Tap, Opaque)>,
     pub sockets: Vec<SocketEvent>,
@@ -44,6 +49,11 @@ impl Seen {
     /// Captures what only this test wants.
     pub fn open(options: &Options) -> Self {
         Self::of(open(options), false)
+    }
+
+    /// What this capture sees.
+    pub fn by(capture: KernelCapture) -> Self {
+        Self::of(capture, false)
     }
 
     /// Captures at every socket.
@@ -63,6 +73,7 @@ impl Seen {
             capture: Some(capture),
             is_shared,
             lost_before: Vec::new(),
+            table: Connections::new(65_536),
             packets: Vec::new(),
             opaque: Vec::new(),
             sockets: Vec::new(),
@@ -98,26 +109,38 @@ impl Seen {
     }
 
     fn look(&mut self) {
-        let Self { capture, packets, opaque, sockets, .. } = self;
+        let Self { capture, packets, opaque, sockets, table, .. } = self;
         let tell = &mut |event: Event<'_>| match event {
-            Event::Packet { packet, .. } => packets.push(SeenPacket {
-                from: (packet.flow.source.ip, packet.flow.source.port).into(),
-                to: (packet.flow.destination.ip, packet.flow.destination.port).into(),
-                seq: packet.seq,
-                wire_len: packet.wire_len,
-                bytes: packet.bytes.to_vec(),
-                tap: packet.tap,
-                closes: packet.closes,
-                token: packet.token,
-                at_ns: packet.at.0,
-            }),
+            Event::Packet { packet, .. } => {
+                let sight = table.packet(&packet, || (), |_| {}).unwrap();
+                let (connection, from) = (sight.connection, sight.from);
+                let holder = |end| connection.socket(end).map(|socket| socket.0);
+                packets.push(SeenPacket {
+                    from: (packet.flow.source.ip, packet.flow.source.port).into(),
+                    to: (packet.flow.destination.ip, packet.flow.destination.port).into(),
+                    seq: packet.seq,
+                    wire_len: packet.wire_len,
+                    bytes: packet.bytes.to_vec(),
+                    tap: packet.tap,
+                    closes: packet.closes,
+                    token: packet.token,
+                    at_ns: packet.at.0,
+                    connection: connection.id.0,
+                    holders: (holder(from), holder(from.other())),
+                });
+            }
             Event::Opaque { flow, tap, kind, .. } => opaque.push((
                 (flow.source.ip, flow.source.port).into(),
                 (flow.destination.ip, flow.destination.port).into(),
                 tap,
                 kind,
             )),
-            Event::Socket(event) => sockets.push(event),
+            Event::Socket(event) => {
+                if let SocketEvent::Established { socket, flow, beginnings, .. } = &event {
+                    table.established(*socket, flow, *beginnings);
+                }
+                sockets.push(event);
+            }
         };
         capture.as_mut().unwrap().poll(Duration::from_millis(5), tell).unwrap();
     }

@@ -46,7 +46,7 @@ fn binding_connecting_establishing_and_closing_are_told_with_their_process() {
             [(client_cookie, client, server, false), (server_cookie, server, client, true)]
         {
             assert_eq!(
-                told(&|event| matches!(event, SocketEvent::Established { socket, flow, passive }
+                told(&|event| matches!(event, SocketEvent::Established { socket, flow, passive, .. }
                     if *socket == cookie && *passive == accepted
                         && (flow.source.ip, flow.source.port) == (local.ip(), local.port())
                         && (flow.destination.ip, flow.destination.port) == (remote.ip(), remote.port()))),

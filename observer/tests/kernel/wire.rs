@@ -1,13 +1,39 @@
 //! The socket filter on an interface: every packet once, with and without VLAN tags.
 
-use observer::capture::{KernelSource, Options};
+use std::net::TcpListener;
+
+use observer::capture::{KernelCapture, KernelSource, Options};
+use observer_ebpf::program::{Gives, PROGRAMS};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::ends::{Ends, LOOPBACK, REQUEST, RESPONSE};
 use crate::namespaces::Pair;
+use crate::reuse::connection;
 use crate::seen::{Seen, Side};
 
-fn on(interface: &str) -> Options {
+/// The socket filter on an interface.
+pub fn on(interface: &str) -> Options {
     Options { source: KernelSource::SocketFilter, interface: Some(interface.into()), ..Options::default() }
+}
+
+/// The same with the least privileges that it takes: the socket hooks, which take CAP_NET_ADMIN, are refused.
+pub fn with_least_privileges(options: &Options) -> Seen {
+    // Lifts the limit on locked memory of this process, which older kernels count maps as.
+    drop(Seen::everywhere());
+    let capture = std::thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            let mut sets = capabilities(None).unwrap();
+            sets.effective = CapabilitySet::BPF | CapabilitySet::NET_RAW | CapabilitySet::PERFMON;
+            set_capabilities(None, sets).unwrap();
+            KernelCapture::open(options).unwrap_or_else(|error| panic!("{error}"))
+        });
+        opening.join().unwrap()
+    });
+    for state in capture.programs() {
+        let program = PROGRAMS.iter().find(|program| program.name == state.program).unwrap();
+        assert_eq!(state.outcome.is_err(), program.gives == Gives::Owners, "{state:?}");
+    }
+    Seen::by(capture)
 }
 
 #[test]
@@ -88,4 +114,41 @@ fn an_exchange_between_namespaces_is_seen_once_on_one_interface() {
 fn an_interface_that_does_not_exist_is_named() {
     let error = observer::capture::KernelCapture::open(&on("nosuch0")).err().unwrap().to_string();
     assert!(error.contains("nosuch0"), "{error}");
+}
+
+#[test]
+fn with_the_least_privileges_packets_are_seen_without_the_socket_hooks() {
+    let mut seen = with_least_privileges(&on("lo"));
+    let ends = Ends::on(LOOPBACK);
+    ends.to_server(REQUEST);
+    ends.to_client(RESPONSE);
+    let (client, server) = ends.addresses();
+    seen.until("the exchange", |seen| {
+        seen.stream(client, server, Side::Wire) == REQUEST && seen.stream(server, client, Side::Wire) == RESPONSE
+    });
+    assert_eq!((seen.sockets.as_slice(), seen.lost()), (&[][..], vec![]));
+}
+
+#[test]
+fn sockets_with_the_same_ports_in_another_namespace_are_not_taken_for_the_ends() {
+    let pair = Pair::new("joined");
+    let mut seen = pair.in_a(|| Seen::open(&on("lo")));
+    let connect = || {
+        let listener = TcpListener::bind("127.0.0.1:18090").unwrap();
+        let ends = connection("127.0.0.1:18091".parse().unwrap(), &listener, listener.local_addr().unwrap());
+        ends.to_server(REQUEST);
+        ends
+    };
+    // Whichever comes last is the newest.
+    let before = pair.in_b(connect);
+    let ours = pair.in_a(connect);
+    drop(before);
+    let after = pair.in_b(connect);
+    ours.to_client(RESPONSE);
+    let ((client, server), (client_cookie, server_cookie)) = (ours.addresses(), ours.cookies());
+    assert_eq!((client, server), after.addresses());
+    seen.until("the response", |seen| seen.stream(server, client, Side::Wire) == RESPONSE);
+    let holders = |from, to| -> Vec<_> { seen.flow(from, to, Side::Wire).iter().map(|each| each.holders).collect() };
+    assert_eq!(holders(client, server), [(Some(client_cookie), Some(server_cookie))]);
+    assert_eq!(holders(server, client), [(Some(server_cookie), Some(client_cookie))]);
 }

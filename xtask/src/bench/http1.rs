@@ -1,4 +1,6 @@
-//! Plaintext HTTP/1.1: nginx that answers from memory, under wrk with keep-alive connections. Both on this host.
+//! Plaintext HTTP/1.1: nginx that answers from memory, under wrk with keep-alive connections. On each processor one server and
+//! one client, bound to it: so all of it is busy, and what a tool takes is missing to the requests and to nothing else. With
+//! one server and one client on two processors the one that shares with the tool would let the other idle.
 
 use super::process;
 use super::scene::{Load, Scene, Server, Workload};
@@ -15,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Builds the requests.
 const SCRIPT: &str = include_str!("http1.lua");
 
-/// Connections of the client; more bring no more requests out of two cores.
+/// Connections of each client; more bring no more requests out of a processor.
 const CONNECTIONS: &str = "32";
 
 /// A response of some 600 bytes with its head, as of a small JSON API.
@@ -23,6 +25,8 @@ const BODY_BYTES: usize = 440;
 
 /// How long nginx may take to answer for the first time.
 const START_LIMIT: Duration = Duration::from_secs(10);
+/// Between two questions whether it does.
+const START_POLL: Duration = Duration::from_millis(20);
 
 /// nginx under wrk.
 pub(crate) struct Http1;
@@ -37,73 +41,100 @@ impl Workload for Http1 {
     }
 
     fn start(&self, scene: &Scene) -> Result<Box<dyn Server>> {
-        Ok(Box::new(Nginx::start(scene)?))
+        let script = scene.files.path().join("http1.lua");
+        fs::write(&script, SCRIPT)?;
+        let processors = std::thread::available_parallelism()?.get();
+        let each = (0..processors).map(|processor| Nginx::start(scene, processor)).collect::<Result<_>>()?;
+        Ok(Box::new(Servers { each, script, turns: 0 }))
+    }
+}
+
+/// One nginx a processor.
+struct Servers {
+    each: Vec<Nginx>,
+    script: PathBuf,
+    turns: usize,
+}
+
+impl Server for Servers {
+    fn load(&mut self, seconds: u64) -> Result<Load> {
+        let clients: Vec<Child> = self
+            .each
+            .iter()
+            .map(|server| {
+                self.turns += 1;
+                server.client(&self.script, seconds, self.turns)
+            })
+            .collect::<Result<_>>()?;
+        let mut load = Load { responses: 0, seconds: 0.0 };
+        for client in clients {
+            let output = client.wait_with_output()?;
+            let text = String::from_utf8_lossy(&output.stdout);
+            let one =
+                counted(&text).with_context(|| format!("wrk: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
+            load.responses += one.responses;
+            load.seconds = load.seconds.max(one.seconds);
+        }
+        Ok(load)
+    }
+
+    fn served(&self) -> Result<u64> {
+        self.each.iter().map(Nginx::served).sum()
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        self.each.iter().map(|server| server.port).collect()
     }
 }
 
 struct Nginx {
     process: Child,
+    processor: String,
     port: u16,
     status: PathBuf,
-    script: PathBuf,
-    turns: u32,
 }
 
 impl Nginx {
-    fn start(scene: &Scene) -> Result<Self> {
-        let files = scene.files.path();
-        let (status, script, config) = (files.join("status"), files.join("http1.lua"), files.join("nginx.conf"));
+    fn start(scene: &Scene, processor: usize) -> Result<Self> {
+        let files = scene.files.path().join(processor.to_string());
+        fs::create_dir(&files)?;
+        let (status, config, log) = (files.join("status"), files.join("nginx.conf"), files.join("nginx.log"));
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        fs::write(&script, SCRIPT)?;
-        fs::write(&config, configuration(files, &status, port))?;
+        fs::write(&config, configuration(&files, &status, port))?;
         // The shell joins the cgroup first, so that the listening socket is born in it.
         let process = Command::new("setpriv")
             .args(["--pdeathsig", "TERM", "sh", "-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""])
             .arg(scene.server_cgroup())
-            .args(["nginx", "-c"])
+            .args(["taskset", "--cpu-list", &processor.to_string(), "nginx", "-c"])
             .arg(&config)
             .arg("-e")
-            .arg(files.join("nginx.log"))
+            .arg(&log)
             .spawn()
             .context("nginx does not start")?;
-        let mut server = Self { process, port, status, script, turns: 0 };
+        let mut server = Self { process, processor: processor.to_string(), port, status };
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             if let Some(status) = server.process.try_wait()? {
-                bail!("nginx: {status}: {}", fs::read_to_string(files.join("nginx.log")).unwrap_or_default());
+                bail!("nginx: {status}: {}", fs::read_to_string(log).unwrap_or_default());
             }
             anyhow::ensure!(start.elapsed() < START_LIMIT, "nginx does not answer");
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(START_POLL);
         }
         Ok(server)
     }
-}
 
-/// One worker, for two cores hold a server and its client. The counters are served on a Unix socket, which no arm can see.
-fn configuration(files: &Path, status: &Path, port: u16) -> String {
-    let (files, status, body) = (files.display(), status.display(), "x".repeat(BODY_BYTES));
-    format!(
-        "worker_processes 1;\ndaemon off;\npid {files}/nginx.pid;\nerror_log {files}/nginx.log;\n\
-         events {{ worker_connections 1024; }}\n\
-         http {{\n  access_log off;\n  keepalive_requests 1000000000;\n  keepalive_timeout 1h;\n  \
-         default_type application/json;\n  \
-         server {{ listen 127.0.0.1:{port}; location / {{ return 200 \"{body}\"; }} }}\n  \
-         server {{ listen unix:{status}; location / {{ stub_status; }} }}\n}}\n"
-    )
-}
-
-impl Server for Nginx {
-    fn load(&mut self, seconds: u64) -> Result<Load> {
-        self.turns += 1;
-        let output = Command::new("wrk")
-            .args(["--threads", "1", "--connections", CONNECTIONS, "--duration", &format!("{seconds}s"), "--script"])
-            .arg(&self.script)
-            .args([&format!("http://127.0.0.1:{}/", self.port), "--", &self.turns.to_string()])
+    /// Starts a client on the same processor; `seed` of its trace ids.
+    fn client(&self, script: &Path, seconds: u64, seed: usize) -> Result<Child> {
+        Command::new("taskset")
+            .args(["--cpu-list", &self.processor, "wrk", "--threads", "1", "--connections", CONNECTIONS])
+            .args(["--duration", &format!("{seconds}s"), "--script"])
+            .arg(script)
+            .args([&format!("http://127.0.0.1:{}/", self.port), "--", &seed.to_string()])
             .stdin(Stdio::null())
-            .output()
-            .context("wrk does not start")?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        counted(&text).with_context(|| format!("wrk: {text}{}", String::from_utf8_lossy(&output.stderr)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("wrk does not start")
     }
 
     /// stub_status counts itself too: each question is one of its requests.
@@ -114,10 +145,19 @@ impl Server for Nginx {
         stream.read_to_string(&mut text)?;
         requests(&text).with_context(|| format!("stub_status: {text}"))
     }
+}
 
-    fn port(&self) -> u16 {
-        self.port
-    }
+/// The counters are served on a Unix socket, which no arm can see.
+fn configuration(files: &Path, status: &Path, port: u16) -> String {
+    let (files, status, body) = (files.display(), status.display(), "x".repeat(BODY_BYTES));
+    format!(
+        "worker_processes 1;\ndaemon off;\npid {files}/nginx.pid;\nerror_log {files}/nginx.log;\n\
+         events {{ worker_connections 1024; }}\n\
+         http {{\n  access_log off;\n  keepalive_requests 1000000000;\n  keepalive_timeout 1h;\n  \
+         default_type application/json;\n  \
+         server {{ listen 127.0.0.1:{port}; location / {{ return 200 \"{body}\"; }} }}\n  \
+         server {{ listen unix:{status}; location / {{ stub_status; }} }}\n}}\n"
+    )
 }
 
 impl Drop for Nginx {

@@ -99,7 +99,7 @@ impl Bench<'_> {
     }
 
     fn start(&self, arm: ArmName) -> Result<Box<dyn Tool>> {
-        arm.start(self.scene, self.server.port(), self.observer).with_context(|| arm.to_string())
+        arm.start(self.scene, &self.server.ports(), self.observer).with_context(|| arm.to_string())
     }
 
     fn throughput(&mut self, seconds: u64) -> Result<f64> {
@@ -131,7 +131,7 @@ impl Bench<'_> {
         let used_before = tool.process().map(process::usage).unwrap_or_default();
         load(self.server.as_mut())?;
         // The second question counts itself.
-        let served = self.server.served()? - before - 1;
+        let served = self.server.served()? - before - self.server.ports().len() as u64;
         let programs = runs()?;
         let finished = tool.finish(served)?;
         let since = |now: Duration, before: Duration| now.saturating_sub(before).as_secs_f64();

@@ -28,14 +28,14 @@ pub(crate) trait Server {
     ///
     /// When a request fails.
     fn load(&mut self, seconds: u64) -> Result<Load>;
-    /// How many requests it has served, by its own count.
+    /// How many requests it has served, by its own count; each question is one of them for each of [`Server::ports`].
     ///
     /// # Errors
     ///
     /// When it does not say.
     fn served(&self) -> Result<u64>;
-    /// The port on loopback that it listens on.
-    fn port(&self) -> u16;
+    /// The ports on loopback that it listens on.
+    fn ports(&self) -> Vec<u16>;
 }
 
 /// What a client counted.

@@ -5,11 +5,13 @@ use std::fmt::Write as _;
 
 use expect_test::{Expect, expect};
 
+use super::super::Address;
 use super::*;
 
 /// Seconds, a tap, a flow (`a>b`, ports or letters) and a sequence number, one packet a line:
-/// `0 egress:7:lo a>b 100`, `0 ingress:8:lo a>b 100`, `0 egress:7 a>b 100`, `0 wire a>b 100 closes`; or
-/// `0 established 9 b>a`, `0 released 7`, `0 expire 60`.
+/// `0 egress:7:lo a>b 100`, `0 ingress:8:lo a>b 100`, `0 egress:7 a>b 100`, `0 wire a>b 100 closes`; without payload
+/// `0 wire a>b 100 ends`, `0 wire a>b 100 resets`; or
+/// `0 established 9 b>a`, the same with its beginnings `0 established 9 b>a 900 100`, `0 released 7`, `0 expire 60`.
 fn check(limit: usize, script: &str, expected: &Expect) {
     let mut table = Connections::new(limit);
     let mut told = String::new();
@@ -19,7 +21,11 @@ fn check(limit: usize, script: &str, expected: &Expect) {
         let mut gone = Vec::new();
         match words[1] {
             "released" => table.released(SocketId(words[2].parse().unwrap()), at),
-            "established" => table.established(SocketId(words[2].parse().unwrap()), &flow(words[3])),
+            "established" => {
+                let number = |at: usize| words.get(at).map(|word: &&str| word.parse().unwrap());
+                let beginnings = number(4).zip(number(5)).map(|(sent, received)| Beginnings { sent, received });
+                table.established(SocketId(words[2].parse().unwrap()), &flow(words[3]), beginnings);
+            }
             "expire" => {
                 let idle = Duration::from_secs(words[2].parse().unwrap());
                 table.expire(at, idle, |connection| gone.push(connection.id.0));
@@ -29,10 +35,11 @@ fn check(limit: usize, script: &str, expected: &Expect) {
                     at,
                     flow: flow(words[2]),
                     seq: words[3].parse().unwrap(),
-                    wire_len: 1,
+                    wire_len: u32::from(!matches!(words.get(4), Some(&("ends" | "resets")))),
                     bytes: b"",
                     tap: parse_tap(tap),
-                    closes: words.get(4) == Some(&"closes"),
+                    closes: matches!(words.get(4), Some(&("closes" | "ends" | "resets"))),
+                    resets: words.get(4) == Some(&"resets"),
                     token: 0,
                 };
                 let sight = table.packet(&packet, || (), |connection| gone.push(connection.id.0)).unwrap();
@@ -381,6 +388,7 @@ fn idle_connections_expire_and_leave_nothing_behind() {
             bytes: b"",
             tap: Tap::Egress { socket: SocketId(u64::from(number) + 1), looped: false },
             closes: false,
+            resets: false,
             token: 0,
         };
         assert!(table.packet(&packet, || (), |_| ()).unwrap().new);
@@ -404,10 +412,96 @@ fn a_peer_that_makes_up_sequence_numbers_cannot_make_the_search_long() {
             bytes: b"",
             tap: Tap::Wire,
             closes: true,
+            resets: false,
             token: 0,
         };
         table.packet(&packet, || (), |_| ()).unwrap();
     }
     assert!(table.counters().tracked <= SAME_FLOW_MAX);
     assert!(table.counters().evicted > 400);
+}
+
+#[test]
+fn on_the_wire_ports_used_again_are_told_apart_by_where_their_connections_begin() {
+    check(
+        9,
+        "0 established 1 a>b 100 900
+         0 established 2 b>a 900 100
+         0 wire a>b 100
+         0 wire b>a 900
+         0 established 3 a>b 5000 7000
+         0 wire a>b 5000
+         0 established 4 b>a 7000 5000
+         0 wire b>a 7000
+         0 wire a>b 150
+         0 wire b>a 950
+         1 released 3
+         1 released 4
+         4 expire 60
+         4 wire a>b 200",
+        &expect![[r#"
+            0 wire a>b 100                   → 0 from First new
+            0 wire b>a 900                   → 0 from Second
+            0 wire a>b 5000                  → 1 from First new
+            0 wire b>a 7000                  → 1 from Second
+            0 wire a>b 150                   → 0 from First
+            0 wire b>a 950                   → 0 from Second
+                gone: [1]
+            4 wire a>b 200                   → 0 from First
+            ConnectionCounters { tracked: 1, evicted: 0 }
+        "#]],
+    );
+}
+
+#[test]
+fn on_the_wire_a_connection_that_is_told_of_late_is_not_the_one_before_it() {
+    check(
+        9,
+        "0 established 2 b>a 900 100
+         0 wire a>b 100
+         0 wire b>a 900
+         0 wire a>b 101 closes
+         0 wire a>b 5000
+         0 established 4 b>a 7000 5000
+         0 wire b>a 7000
+         0 wire a>b 5100
+         0 released 2
+         3 expire 60",
+        &expect![[r#"
+            0 wire a>b 100                   → 0 from First new
+            0 wire b>a 900                   → 0 from Second
+            0 wire a>b 101 closes            → 0 from First
+            0 wire a>b 5000                  → 1 from First new
+            0 wire b>a 7000                  → 1 from Second
+            0 wire a>b 5100                  → 1 from First
+                gone: [0]
+            ConnectionCounters { tracked: 1, evicted: 0 }
+        "#]],
+    );
+}
+
+#[test]
+fn on_the_wire_what_follows_a_reset_is_another_connection() {
+    check(
+        9,
+        "0 wire a>b 100
+         0 wire b>a 900
+         0 wire b>a 930 resets
+         0 wire a>b 100
+         0 wire a>b 130 ends
+         0 wire a>b 5000
+         0 wire b>a 7000
+         0 wire b>a 900",
+        &expect![[r#"
+            0 wire a>b 100                   → 0 from First new
+            0 wire b>a 900                   → 0 from Second
+            0 wire b>a 930 resets            → 0 from Second
+            0 wire a>b 100                   → 0 from First
+            0 wire a>b 130 ends              → 0 from First
+            0 wire a>b 5000                  → 1 from First new
+            0 wire b>a 7000                  → 1 from Second
+            0 wire b>a 900                   → 0 from Second
+            ConnectionCounters { tracked: 2, evicted: 0 }
+        "#]],
+    );
 }

@@ -1,4 +1,4 @@
-//! Every outcome of the contract.
+//! Every outcome.
 #![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
 use expect_test::expect;
@@ -36,7 +36,7 @@ fn a_trace_is_remembered_for_ten_minutes_after_its_last_message() {
     expect![[r#"
         599999 out / 7:2:1       → continued cause=7:1 tenant=1
         600000 out / 7:2:1       → background started
-        1200000 out / 7:4:1      → continued tenant=1
+        1200000 out / 7:4:1      → continued cause=7:3 tenant=1
         1200001 out / 7:3:1      → background started
         1800001 out / 7:4:1      → background started
     "#]]

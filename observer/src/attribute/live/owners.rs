@@ -53,7 +53,7 @@ fn an_accepted_socket_belongs_to_whoever_listens_without_another_survey() {
     let end = far_end(&client);
     let flow = Flow { source: end.local, destination: end.remote };
     let socket = end.socket.unwrap();
-    attribution.event(&SocketEvent::Established { socket, flow, passive: true });
+    attribution.event(&SocketEvent::Established { socket, flow, passive: true, beginnings: None });
     assert_eq!(service(&mut attribution, end), "ledger");
     assert_eq!(attribution.surveys(), 1);
     attribution.event(&SocketEvent::Released { socket });

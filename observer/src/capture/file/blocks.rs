@@ -143,6 +143,7 @@ impl Blocks {
                 bytes: if self.opaque.contains(&connection) { &[] } else { segment.payload },
                 tap: Tap::Wire,
                 closes: segment.closes,
+                resets: segment.resets,
                 token: 0,
             };
             tell(Event::Packet { packet, cgroup: 0 });

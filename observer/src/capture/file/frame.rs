@@ -45,6 +45,7 @@ pub(super) struct Segment<'f> {
     pub(super) payload: &'f [u8],
     pub(super) opens: bool,
     pub(super) closes: bool,
+    pub(super) resets: bool,
 }
 
 /// Why a frame yields no segment.
@@ -182,7 +183,8 @@ fn tcp(tcp: &[u8], source: IpAddr, destination: IpAddr, total: u32, before: usiz
     let payload = captured.get(..usize::try_from(wire_len).unwrap_or(usize::MAX)).unwrap_or(captured);
     // A reset may carry a text for people (RFC 9293 section 3.5.2); it is no part of the stream.
     let (wire_len, payload) = if flags & RST == 0 { (wire_len, payload) } else { (0, &[][..]) };
-    Ok(Segment { flow, seq, wire_len, payload, opens: flags & SYN != 0, closes: flags & (FIN | RST) != 0 })
+    let (opens, closes, resets) = (flags & SYN != 0, flags & (FIN | RST) != 0, flags & RST != 0);
+    Ok(Segment { flow, seq, wire_len, payload, opens, closes, resets })
 }
 
 fn byte(bytes: &[u8], at: usize) -> Result<u8, Skip> {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::capture::cgroup;
+
 /// A host, or a picture of one in a directory.
 #[derive(Clone, Debug)]
 pub(in crate::commands) struct Host {
@@ -59,17 +61,15 @@ impl Host {
 
     /// Where cgroup v2 is mounted: on hybrid hosts it is not /sys/fs/cgroup itself.
     pub(in crate::commands) fn cgroup2_mount(&self) -> Option<String> {
-        self.mounts("cgroup2").into_iter().next()
+        cgroup::root_of(&self.mounts()).map(|mount| mount.to_string_lossy().into_owned())
     }
 
-    /// Where file systems of this type are mounted.
-    pub(super) fn mounts(&self, kind: &str) -> Vec<String> {
-        let mounts = self.text("proc/self/mounts").unwrap_or_default();
-        let mounted = mounts.lines().filter_map(|line| {
-            let mut fields = line.split(' ').skip(1);
-            let place = fields.next()?;
-            (fields.next()? == kind).then(|| place.to_owned())
-        });
-        mounted.collect()
+    /// Whether hierarchies of cgroup v1 are mounted, too.
+    pub(super) fn has_cgroup1(&self) -> bool {
+        self.mounts().lines().any(|line| line.split(' ').nth(2) == Some("cgroup"))
+    }
+
+    fn mounts(&self) -> String {
+        self.text("proc/self/mounts").unwrap_or_default()
     }
 }

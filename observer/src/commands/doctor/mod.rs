@@ -120,7 +120,11 @@ fn examine(host: &Host, config: &Config) -> Examination {
     let mut sources = Vec::new();
     for source in SourceName::ALL {
         let found = if config.capture.wants(source) {
-            privileges::can_run(source, host)
+            let cgroup = config.capture.cgroup.as_deref().filter(|_| source != SourceName::Tls);
+            privileges::can_run(source, host).and_then(|detail| match cgroup {
+                Some(path) => privileges::captured(path, source, host).map(|_| format!("{detail}; only {path}")),
+                None => Ok(detail),
+            })
         } else {
             Err(Reason::new("left out by capture.sources", "add it there to use it"))
         };

@@ -1,5 +1,7 @@
 //! The capabilities of this process come in; whether each source can run with them goes out, and what is missing.
 
+use std::path::PathBuf;
+
 use super::host::Host;
 use super::{Found, Reason, system};
 use crate::config::SourceName;
@@ -27,10 +29,31 @@ pub(in crate::commands) fn can_run(source: SourceName, host: &Host) -> Found {
             // The least that the verifier and packet(7) take, found by trying on 6.18 (2026-11-21): without CAP_PERFMON pointer
             // arithmetic is refused.
             needs(host, &[CAP_BPF, CAP_NET_RAW, CAP_PERFMON])?;
-            Ok("plaintext of this network namespace; used where cgroup v2 is not there".to_owned())
+            let owners = needs(host, &[CAP_NET_ADMIN]).and_then(|()| system::cgroup(host));
+            Ok(match owners {
+                Ok(_) => "plaintext of this network namespace; used where cgroup cannot be".to_owned(),
+                Err(reason) => {
+                    format!(
+                        "plaintext of this network namespace, without the owners of short connections: {}",
+                        reason.why
+                    )
+                }
+            })
         }
         SourceName::Tls => Err(Reason::new("not part of this version", "plaintext behind a TLS proxy is observed")),
     }
+}
+
+/// The directory of `capture.cgroup`, below the mount of cgroup v2. Where it cannot be honoured nothing is captured: the whole
+/// host was not asked for.
+pub(in crate::commands) fn captured(path: &str, source: SourceName, host: &Host) -> Result<PathBuf, Reason> {
+    if source != SourceName::Cgroup {
+        return Err(Reason::new("it cannot tell one cgroup from another", "leave capture.cgroup out"));
+    }
+    let mount = host.cgroup2_mount().unwrap_or_default();
+    Some(host.path(format!("{mount}/{path}").trim_start_matches('/')))
+        .filter(|directory| directory.is_dir())
+        .ok_or_else(|| Reason::new(format!("capture.cgroup {path} does not exist"), "systemd-cgls shows those that do"))
 }
 
 /// What this process may do.

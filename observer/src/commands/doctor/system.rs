@@ -34,7 +34,7 @@ pub(super) fn cgroup(host: &Host) -> Found {
             "mount it (mount -t cgroup2 none /sys/fs/cgroup/unified); without it only the socket filter works",
         ));
     };
-    let hybrid = if host.mounts("cgroup").is_empty() { "" } else { " (hybrid: version 1 is mounted too)" };
+    let hybrid = if host.has_cgroup1() { " (hybrid: version 1 is mounted too)" } else { "" };
     Ok(format!("{mount}{hybrid}"))
 }
 

@@ -7,17 +7,23 @@ use expect_test::{Expect, expect};
 
 use super::host::Host;
 use super::{examine, show};
-use crate::config::Config;
+use crate::config::{Capture, Config};
 use crate::output::table::Style;
 
-fn check(release: &str, files: &[(&str, &str)], plaintext: bool, expected: &Expect) {
+fn pictured(release: &str, files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
     let root = tempfile::tempdir().unwrap();
     for (path, text) in files {
         let path = root.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    let examination = examine(&Host::pictured(root.path().to_owned(), release), &Config::default());
+    let host = Host::pictured(root.path().to_owned(), release);
+    (root, host)
+}
+
+fn check(release: &str, files: &[(&str, &str)], plaintext: bool, expected: &Expect) {
+    let (_root, host) = pictured(release, files);
+    let examination = examine(&host, &Config::default());
     assert_eq!(examination.plaintext, plaintext);
     expected.assert_eq(&show::table(&examination, Style { width: 100, color: false }));
 }
@@ -46,7 +52,7 @@ fn a_host_that_allows_everything() {
 
             SOURCES
              cgroup         ok    plaintext of every container and network namespace, by /sys/fs/cgroup
-             socket-filter  ok    plaintext of this network namespace; used where cgroup v2 is not there
+             socket-filter  ok    plaintext of this network namespace; used where cgroup cannot be
              tls            note  not part of this version
                                   → plaintext behind a TLS proxy is observed
 
@@ -122,6 +128,50 @@ fn a_user_without_privileges_on_a_hybrid_host_with_things_that_cannot_be_seen() 
 }
 
 #[test]
+fn the_least_that_the_socket_filter_takes() {
+    // CAP_NET_RAW, CAP_PERFMON, CAP_BPF (linux/capability.h: 13, 38, 39).
+    check(
+        "6.12.0",
+        &[
+            ("proc/self/status", "CapEff:\t000000c000002000\n"),
+            ("proc/self/mounts", "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n"),
+        ],
+        true,
+        &expect![[r#"
+            THIS HOST
+             kernel               ok    6.12.0
+             privileges           NO    this process lacks CAP_NET_ADMIN
+                                        → run as root, or give the program CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON
+                                        (setcap, systemd AmbientCapabilities, or the pod's securityContext)
+             ring buffer          ok    available
+             cgroup v2            ok    /sys/fs/cgroup
+             lockdown             ok    none
+             BTF                  ok    missing; not needed
+             run-time statistics  note  off: observer_kernel_seconds_total stays at zero
+                                        → sysctl kernel.bpf_stats_enabled=1, where their cost of some 60 ns a
+                                        packet is fine
+
+            SOURCES
+             cgroup         NO    this process lacks CAP_NET_ADMIN
+                                  → run as root, or give the program CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON
+                                  (setcap, systemd AmbientCapabilities, or the pod's securityContext)
+             socket-filter  ok    plaintext of this network namespace, without the owners of short connections:
+                                  this process lacks CAP_NET_ADMIN
+             tls            note  not part of this version
+                                  → plaintext behind a TLS proxy is observed
+
+            WHAT WILL NOT BE SEEN
+             TLS           ok  nothing listens on the usual ports
+             QUIC          ok  nothing listens on UDP 443
+             Unix sockets  ok  nothing listens on one
+             sockmap       ok  not looked at
+
+            Plaintext HTTP can be observed here: observer diagnose
+        "#]],
+    );
+}
+
+#[test]
 fn a_kernel_that_is_too_old_without_cgroup_v2() {
     check(
         "4.19.0",
@@ -160,4 +210,34 @@ fn a_kernel_that_is_too_old_without_cgroup_v2() {
         Plaintext HTTP cannot be observed live here; observer replay works on capture files all the same.
     "]],
     );
+}
+
+#[test]
+fn a_cgroup_that_is_configured_must_exist_and_needs_the_source_that_tells_cgroups_apart() {
+    let (_root, host) = pictured(
+        "6.12.0",
+        &[
+            ("proc/self/status", "CapEff:\t000001ffffffffff\n"),
+            ("proc/self/mounts", "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n"),
+            ("sys/fs/cgroup/shop.slice/cgroup.procs", ""),
+        ],
+    );
+    let only = |cgroup: &str| {
+        let capture = Capture { cgroup: Some(cgroup.to_owned()), ..Capture::default() };
+        let examination = examine(&host, &Config { capture, ..Config::default() });
+        let details: Vec<String> = examination.sources.into_iter().take(2).map(|source| source.detail).collect();
+        (examination.plaintext, details.join("\n"))
+    };
+    let (plaintext, details) = only("/shop.slice");
+    assert!(plaintext);
+    expect![[r"
+        plaintext of every container and network namespace, by /sys/fs/cgroup; only /shop.slice
+        it cannot tell one cgroup from another"]]
+    .assert_eq(&details);
+    let (plaintext, details) = only("/none.slice");
+    assert!(!plaintext);
+    expect![[r"
+        capture.cgroup /none.slice does not exist
+        it cannot tell one cgroup from another"]]
+    .assert_eq(&details);
 }

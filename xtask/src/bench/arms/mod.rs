@@ -41,17 +41,17 @@ impl ArmName {
         self != Self::Tshark || scenario == Scenario::BothEnds
     }
 
-    /// Starts it, and returns once it watches. `observer`: the binary. `port`: of the server.
+    /// Starts it, and returns once it watches. `observer`: the binary. `ports`: of the server.
     ///
     /// # Errors
     ///
     /// When it does not come to watch.
-    pub(crate) fn start(self, scene: &Scene, port: u16, observer: &Path) -> Result<Box<dyn Tool>> {
+    pub(crate) fn start(self, scene: &Scene, ports: &[u16], observer: &Path) -> Result<Box<dyn Tool>> {
         Ok(match self {
             Self::Control => Box::new(Control),
             Self::Floor => Box::new(floor::Floor::attach(scene.watched_cgroup())?),
-            Self::Observer => Box::new(observer::Observer::start(observer, scene, port)?),
-            Self::Tshark => Box::new(tshark::Tshark::start(scene, port)?),
+            Self::Observer => Box::new(observer::Observer::start(observer, scene, ports)?),
+            Self::Tshark => Box::new(tshark::Tshark::start(scene, ports)?),
         })
     }
 }

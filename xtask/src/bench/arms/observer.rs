@@ -27,11 +27,11 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    pub(super) fn start(binary: &Path, scene: &Scene, port: u16) -> Result<Self> {
+    pub(super) fn start(binary: &Path, scene: &Scene, ports: &[u16]) -> Result<Self> {
         let files = scene.files.path();
         let metrics = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let (configuration, log) = (files.join("observer.yaml"), files.join("observer.log"));
-        fs::write(&configuration, configured(scene, port, metrics))?;
+        fs::write(&configuration, configured(scene, ports, metrics))?;
         let process = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
             .arg(binary)
@@ -102,15 +102,17 @@ impl Drop for Observer {
     }
 }
 
-fn configured(scene: &Scene, port: u16, metrics: SocketAddr) -> String {
+fn configured(scene: &Scene, ports: &[u16], metrics: SocketAddr) -> String {
+    let services: Vec<String> = ports.iter().map(|port| format!("  - {{name: {SERVICE}, port: {port}}}\n")).collect();
     let audits = scene.files.path().join("audits");
     let capture = match scene.scenario {
         Scenario::BothEnds => "{sources: [cgroup]}".to_owned(),
         Scenario::ServerEnd => format!("{{sources: [cgroup], cgroup: \"{}\"}}", scene.watched_path()),
     };
     format!(
-        "services:\n  - {{name: {SERVICE}, port: {port}}}\ncapture: {capture}\nprometheus: {{listen: \"{metrics}\"}}\n\
+        "services:\n{}capture: {capture}\nprometheus: {{listen: \"{metrics}\"}}\n\
          audit: {{directory: \"{}\", interval: 60s, keep: 1d}}\n",
+        services.concat(),
         audits.display()
     )
 }

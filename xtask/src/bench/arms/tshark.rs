@@ -1,4 +1,4 @@
-//! tshark, live on loopback: the port of the server comes in; one line for each request with its traceparent goes out.
+//! tshark, live on loopback: the ports of the server come in; one line for each request with its traceparent goes out.
 
 use super::{Finished, Tool};
 use crate::bench::process;
@@ -26,16 +26,14 @@ pub(super) struct Tshark {
 }
 
 impl Tshark {
-    pub(super) fn start(scene: &Scene, port: u16) -> Result<Self> {
+    pub(super) fn start(scene: &Scene, ports: &[u16]) -> Result<Self> {
         let (lines, log) = (scene.files.path().join("tshark.out"), scene.files.path().join("tshark.log"));
+        let filter: Vec<String> = ports.iter().map(|port| format!("tcp port {port}")).collect();
+        let decode_as = ports.iter().flat_map(|port| ["-d".to_owned(), format!("tcp.port=={port},http")]);
         let process = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "tshark", "-n", "-i", "lo", "-f", &format!("tcp port {port}")])
-            .args([
-                "-o",
-                "uat:custom_http_header_fields:\"traceparent\",\"W3C\"",
-                "-d",
-                &format!("tcp.port=={port},http"),
-            ])
+            .args(["--pdeathsig", "KILL", "tshark", "-n", "-i", "lo", "-f", &filter.join(" or ")])
+            .args(["-o", "uat:custom_http_header_fields:\"traceparent\",\"W3C\""])
+            .args(decode_as)
             .args(["-Y", "http.request", "-T", "fields", "-e", "http.header.traceparent"])
             .env("TMPDIR", scene.files.path())
             .stdin(Stdio::null())

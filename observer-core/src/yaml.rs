@@ -1,6 +1,6 @@
-//! YAML: text comes in, a tree of values with line numbers goes out, so that one wrong value does not cost the right ones.
+//! YAML: text comes in, a tree of values with line numbers goes out.
 //!
-//! Bounded against bombs (aliases, nesting, size). What the values mean is decided by each source.
+//! Bounded against bombs (aliases, nesting, size). What the values mean is decided by who reads the file.
 
 use std::fmt;
 
@@ -15,24 +15,33 @@ const DEPTH_MAX: usize = 64;
 
 /// A value and the line on which it stands, from 1.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Node {
-    pub(super) line: u64,
-    pub(super) value: Value,
+pub struct Node {
+    /// The line.
+    pub line: u64,
+    /// The value.
+    pub value: Value,
 }
 
+/// A value.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub enum Value {
+    /// Nothing, `null` or `~`.
     Null,
+    /// `true` or `false`; no other word.
     Bool(bool),
+    /// Any number, `.nan` and `.inf` too.
     Number(f64),
+    /// Anything else that is no list and no mapping.
     Text(String),
+    /// A list.
     List(Vec<Node>),
+    /// A mapping, in the order of the file.
     Map(Vec<Entry>),
 }
 
 impl Value {
     /// What it is, for a person: "a number".
-    pub(super) fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Null => "empty",
             Self::Bool(_) => "true or false",
@@ -46,23 +55,48 @@ impl Value {
 
 /// A member of a mapping.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) key_line: u64,
-    pub(super) node: Node,
+pub struct Entry {
+    /// Its key; a number or word is its text.
+    pub key: String,
+    /// The line of the key.
+    pub key_line: u64,
+    /// Its value.
+    pub node: Node,
 }
 
-/// Why a text, or one place of it, is no YAML that can be read.
+/// Why a text is no YAML that can be read, and on which line that shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) line: u64,
-    pub(super) what: String,
+pub struct Fault {
+    /// The line, from 1.
+    pub line: u64,
+    /// Why.
+    pub kind: FaultKind,
 }
 
-/// The tree of `text` as far as it can be read, and what is wrong with the text. Of a key that stands twice the first value
-/// is kept.
-pub(super) fn parse(text: &str) -> (Option<Node>, Option<Fault>) {
-    match read(text, DuplicateKeyPolicy::Error) {
+/// Why a text is no YAML that can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// This key stands twice in one mapping.
+    KeyTwice(String),
+    /// A second document begins.
+    SecondDocument,
+    /// Anything else, for a person: "unclosed bracket '['".
+    NotYaml(String),
+}
+
+/// The tree of `text`.
+///
+/// # Errors
+///
+/// The first thing for which it is no YAML that can be read.
+pub fn parse(text: &str) -> Result<Node, Fault> {
+    read(text, DuplicateKeyPolicy::Error)
+}
+
+/// The tree of `text` as far as it can be read, and what is wrong with the text, so that one mistake does not cost the rest.
+/// Of a key that stands twice the first value is kept.
+pub fn parse_leniently(text: &str) -> (Option<Node>, Option<Fault>) {
+    match parse(text) {
         Ok(node) => (Some(node), None),
         Err(fault) => (read(text, DuplicateKeyPolicy::FirstWins).ok(), Some(fault)),
     }
@@ -72,7 +106,9 @@ fn read(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node, Fault> {
     let options: Options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_nodes: NODES_MAX, max_depth: DEPTH_MAX },
         duplicate_keys: duplicate_keys,
+        // Readers refuse them with the range that is asked for.
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+        // YAML 1.1 booleans would turn a tenant called `no` into false.
         strict_booleans: true,
         with_snippet: false,
     };
@@ -80,14 +116,25 @@ fn read(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node, Fault> {
         .map(|document| document.map_or(Node { line: 1, value: Value::Null }, Node::from))
         .map_err(|error| {
             let line = error.location().map_or(1, |location| location.line());
-            let what = match error.without_snippet() {
-                Error::DuplicateMappingKey { key: Some(key), .. } => format!("{key} stands twice; the first is taken"),
-                error => {
-                    format!("is not YAML that can be read: {}", error.to_string().lines().next().unwrap_or_default())
-                }
-            };
-            Fault { line, what }
+            Fault { line, kind: FaultKind::of(error.without_snippet()) }
         })
+}
+
+impl FaultKind {
+    fn of(error: &Error) -> Self {
+        match error {
+            Error::DuplicateMappingKey { key, .. } => {
+                Self::KeyTwice(key.clone().unwrap_or_else(|| String::from("a key")))
+            }
+            Error::MultipleDocuments { .. } => Self::SecondDocument,
+            other => {
+                let message = other.to_string();
+                let first = message.lines().next().unwrap_or_default();
+                // The line is told apart from the words.
+                Self::NotYaml(first.rsplit_once(" at line ").map_or(first, |(what, _)| what).to_owned())
+            }
+        }
+    }
 }
 
 impl From<Spanned<Value>> for Node {
@@ -168,9 +215,8 @@ mod tests {
 
     #[test]
     fn values_carry_their_lines_through_nesting_and_flow_style() {
-        let (node, fault) = parse("a: 1\nb:\n  c: {d: x, e: null}\n  7: [.nan, true]\n");
-        assert_eq!(fault, None);
-        let Some(Node { value: Value::Map(entries), .. }) = node else { panic!("no mapping") };
+        let node = parse("a: 1\nb:\n  c: {d: x, e: null}\n  7: [.nan, true]\n").unwrap();
+        let Value::Map(entries) = node.value else { panic!("no mapping") };
         assert_eq!(entries[0].node, Node { line: 1, value: Value::Number(1.0) });
         let Value::Map(inner) = &entries[1].node.value else { panic!("no mapping") };
         assert_eq!((inner[0].key.as_str(), inner[0].key_line, inner[1].key.as_str()), ("c", 3, "7"));
@@ -182,8 +228,8 @@ mod tests {
 
     #[test]
     fn a_key_that_stands_twice_is_told_and_the_rest_is_kept() {
-        let (node, fault) = parse("a: 1\nb: 2\na: 3\n");
-        assert_eq!(fault.map(|fault| fault.line), Some(3));
+        let (node, fault) = parse_leniently("a: 1\nb: 2\na: 3\n");
+        assert_eq!(fault, Some(Fault { line: 3, kind: FaultKind::KeyTwice("a".into()) }));
         let Some(Node { value: Value::Map(entries), .. }) = node else { panic!("no mapping") };
         assert_eq!(entries.len(), 2);
         assert_eq!(entries[0].node.value, Value::Number(1.0));
@@ -198,14 +244,14 @@ mod tests {
         }
         let deep = "[".repeat(100_000);
         for text in [bomb.as_str(), deep.as_str(), "a: [1\nb: 2", "\u{0}\u{1}", "a: b: c"] {
-            let (_, fault) = parse(text);
-            assert!(fault.is_some(), "{:?}", text.get(..20));
+            assert!(parse(text).is_err(), "{:?}", text.get(..20));
         }
     }
 
     #[test]
     fn an_empty_text_is_empty() {
-        assert_eq!(parse(""), (Some(Node { line: 1, value: Value::Null }), None));
-        assert_eq!(parse("# nothing\n").1, None);
+        for text in ["", "# nothing\n"] {
+            assert_eq!(parse(text), Ok(Node { line: 1, value: Value::Null }), "{text:?}");
+        }
     }
 }

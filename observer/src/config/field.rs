@@ -1,139 +1,21 @@
-//! The text of a YAML file comes in, a tree of values with their lines goes out, and [`Field`]s to read it with: every
-//! complaint names file, line, key and what to do. What the keys mean is not here.
+//! The tree of a YAML file comes in, [`Field`]s to read it with go out: every complaint names file, line, key and what to do.
+//! What the keys mean is not here.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
-use serde_saphyr::options::NonFiniteFloatPolicy;
+use observer_core::yaml::{self, Entry, Fault, FaultKind, Node, Value};
 
 use super::ConfigError;
 use super::nearest::nearest;
 
-/// A value and the line it stands on.
-#[derive(Debug)]
-pub(super) struct Node {
-    line: u64,
-    value: Value,
-}
-
-#[derive(Debug)]
-enum Value {
-    Null,
-    Bool(bool),
-    Integer(i64),
-    Float(f64),
-    Text(String),
-    List(Vec<Node>),
-    Map(Vec<Entry>),
-}
-
-#[derive(Debug)]
-struct Entry {
-    line: u64,
-    key: String,
-    node: Node,
-}
-
 /// Reads the text of `file`.
 pub(super) fn parse(file: &str, text: &str) -> Result<Node, ConfigError> {
-    let options = serde_saphyr::options! {
-        // YAML 1.1 booleans would turn a tenant called `no` into false.
-        strict_booleans: true,
-        // The readers below refuse them with the range that is asked for.
-        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
-        with_snippet: false,
-    };
-    serde_saphyr::from_str_with_options::<Option<Node>>(text, options)
-        .map(|node| node.unwrap_or(Node { line: 1, value: Value::Null }))
-        .map_err(|error| {
-            let line = error.location().map_or(1, |location| location.line());
-            ConfigError { file: file.to_owned(), line: Some(line), key: None, problem: not_yaml(&error) }
-        })
-}
-
-/// One line for a person about a text that is not YAML.
-fn not_yaml(error: &serde_saphyr::Error) -> String {
-    match error.without_snippet() {
-        serde_saphyr::Error::DuplicateMappingKey { key, .. } => match key {
-            Some(key) => format!("{key}: given twice; keep one of them"),
-            None => "a key is given twice; keep one of them".to_owned(),
-        },
-        serde_saphyr::Error::MultipleDocuments { .. } => "a second document begins here (---); keep one".to_owned(),
-        other => {
-            let message = other.to_string();
-            let first = message.lines().next().unwrap_or_default();
-            // The line is named already.
-            let what = first.rsplit_once(" at line ").map_or(first, |(what, _)| what);
-            format!("not YAML: {what}")
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Value>::deserialize(deserializer)?;
-        Ok(Self { line: spanned.referenced.line(), value: spanned.value })
-    }
-}
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
-    }
-}
-
-struct ValueVisitor;
-
-impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a value")
-    }
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        Value::deserialize(deserializer)
-    }
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Integer(value))
-    }
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
-        i64::try_from(value).map(Value::Integer).map_err(|_| E::custom("this number is too large"))
-    }
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::Float(value))
-    }
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::Text(value.to_owned()))
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(node) = access.next_element()? {
-            list.push(node);
-        }
-        Ok(Value::List(list))
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut entries: Vec<Entry> = Vec::new();
-        while let Some(key) = access.next_key::<Spanned<String>>()? {
-            let node: Node = access.next_value()?;
-            if entries.iter().any(|entry| entry.key == key.value) {
-                return Err(A::Error::custom(format!("{}: given twice", key.value)));
-            }
-            let line = if key.referenced.line() == 0 { node.line } else { key.referenced.line() };
-            entries.push(Entry { line, key: key.value, node });
-        }
-        Ok(Value::Map(entries))
-    }
+    yaml::parse(text).map_err(|Fault { line, kind }| {
+        let problem = match kind {
+            FaultKind::KeyTwice(key) => format!("{key}: given twice; keep one of them"),
+            FaultKind::SecondDocument => "a second document begins here (---); keep one".to_owned(),
+            FaultKind::NotYaml(what) => format!("not YAML: {what}"),
+        };
+        ConfigError { file: file.to_owned(), line: Some(line), key: None, problem }
+    })
 }
 
 /// A value at its place in the file: what the readers of the configuration work with.
@@ -166,8 +48,7 @@ impl<'n> Field<'n> {
         let found = match &self.node.value {
             Value::Null => "nothing".to_owned(),
             Value::Bool(value) => value.to_string(),
-            Value::Integer(value) => value.to_string(),
-            Value::Float(value) => value.to_string(),
+            Value::Number(value) => value.to_string(),
             Value::Text(value) => format!("\"{}\"", value.escape_debug()),
             Value::List(_) => "a list".to_owned(),
             Value::Map(_) => "a mapping".to_owned(),
@@ -197,7 +78,7 @@ impl<'n> Field<'n> {
 
     fn child(&self, entry: &'n Entry) -> Self {
         let path = if self.path.is_empty() { entry.key.clone() } else { format!("{}.{}", self.path, entry.key) };
-        Self { file: self.file, path, line: entry.line, node: &entry.node }
+        Self { file: self.file, path, line: entry.key_line, node: &entry.node }
     }
 
     /// Its items.
@@ -217,7 +98,7 @@ impl<'n> Field<'n> {
         match &self.node.value {
             Value::Text(text) if text.trim().is_empty() => Err(self.wrong("must not be empty")),
             Value::Text(text) => Ok(text),
-            Value::Bool(_) | Value::Integer(_) | Value::Float(_) => Err(self.expected("a text (put it in quotes)")),
+            Value::Bool(_) | Value::Number(_) => Err(self.expected("a text (put it in quotes)")),
             _ => Err(self.expected("a text")),
         }
     }
@@ -225,8 +106,7 @@ impl<'n> Field<'n> {
     /// A text that `read` takes; a bare number is a text too, so that `read` says what it lacks.
     pub(super) fn read<T>(&self, read: impl Fn(&str) -> Result<T, String>) -> Result<T, ConfigError> {
         let value = match &self.node.value {
-            Value::Integer(number) => read(&number.to_string()),
-            Value::Float(number) => read(&number.to_string()),
+            Value::Number(number) => read(&number.to_string()),
             _ => read(self.text()?),
         };
         value.map_err(|problem| self.wrong(problem))
@@ -241,21 +121,20 @@ impl<'n> Field<'n> {
     }
 
     /// A whole number from `low` to `high`.
-    pub(super) fn count(&self, low: i64, high: i64) -> Result<i64, ConfigError> {
-        match &self.node.value {
-            Value::Integer(value) if (low..=high).contains(value) => Ok(*value),
-            _ => Err(self.expected(&format!("a whole number from {low} to {high}"))),
-        }
+    pub(super) fn count(&self, low: u32, high: u32) -> Result<u32, ConfigError> {
+        let wanted = format!("a whole number from {low} to {high}");
+        let number = self
+            .number(&wanted, |number| number.fract() == 0.0 && (f64::from(low)..=f64::from(high)).contains(&number))?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range, as checked")]
+        Ok(number as u32)
     }
 
     /// A number that `accepts` takes; `wanted` says which those are.
     pub(super) fn number(&self, wanted: &str, accepts: impl Fn(f64) -> bool) -> Result<f64, ConfigError> {
-        let number = match &self.node.value {
-            Value::Integer(value) => Some(*value as f64),
-            Value::Float(value) => Some(*value),
-            _ => None,
-        };
-        number.filter(|number| accepts(*number)).ok_or_else(|| self.expected(wanted))
+        match &self.node.value {
+            Value::Number(number) if accepts(*number) => Ok(*number),
+            _ => Err(self.expected(wanted)),
+        }
     }
 }
 

@@ -1,0 +1,114 @@
+//! The whole line over events of an interface, where an address is a workload.
+
+use std::net::IpAddr;
+
+use observer_core::audit::report::{Code, Finding, Hops};
+use observer_core::connection::Address;
+
+use super::*;
+use crate::config::{External, Pattern};
+
+const START: Timestamp = Timestamp(1_767_225_600_000_000_000);
+/// Longer than anything that was seen can have caused a hop.
+const LATER: Duration = Duration::from_mins(2);
+
+fn address(text: &str) -> Address {
+    let (ip, port) = text.rsplit_once(':').unwrap();
+    Address { ip: ip.parse::<IpAddr>().unwrap(), port: port.parse().unwrap() }
+}
+
+fn flow(source: &str, destination: &str) -> Flow {
+    Flow { source: address(source), destination: address(destination) }
+}
+
+struct Interface {
+    pipeline: Pipeline,
+    now: Timestamp,
+}
+
+impl Interface {
+    fn new(config: &Config) -> Self {
+        Self { pipeline: Pipeline::new(config, Mode::File), now: START }
+    }
+
+    /// Time passes as it does in a replay, tick by tick.
+    fn wait(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
+        while self.now < end {
+            self.now = self.now.after(Duration::from_millis(250));
+            self.pipeline.tick(self.now, &[]);
+        }
+    }
+
+    fn opaque(&mut self, source: &str, destination: &str, kind: Opaque) {
+        let flow = flow(source, destination);
+        self.pipeline.event(&Event::Opaque { at: self.now, flow, tap: Tap::Wire, cgroup: 0, kind });
+    }
+
+    fn request(&mut self, source: &str, destination: &str, host: &str) {
+        let head = format!("GET /thing HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        let packet = Packet {
+            at: self.now,
+            flow: flow(source, destination),
+            seq: 1,
+            wire_len: u32::try_from(head.len()).unwrap(),
+            bytes: head.as_bytes(),
+            tap: Tap::Wire,
+            closes: false,
+            resets: false,
+            token: 0,
+        };
+        self.pipeline.event(&Event::Packet { packet, cgroup: 0 });
+    }
+
+    fn report(&mut self) -> Report {
+        self.pipeline.report(self.now, &[])
+    }
+}
+
+/// A request reaches the cart, which calls the stock while it serves it; the hop of that.
+fn hop_of_cart(interface: &mut Interface) -> Hops {
+    interface.request("10.0.0.1:40000", "10.0.0.2:8080", "cart");
+    interface.request("10.0.0.2:50000", "10.0.0.3:9090", "stock");
+    interface.report().hops.into_iter().find(|hops| hops.service == "10.0.0.2").unwrap()
+}
+
+#[test]
+fn a_service_that_is_reached_over_what_is_not_decoded_stays_hidden_for_the_whole_run() {
+    for kind in [Opaque::Tls, Opaque::Http2] {
+        let mut interface = Interface::new(&Config::default());
+        // A long connection is told once, when it opens.
+        interface.opaque("10.0.0.1:41000", "10.0.0.2:8080", kind);
+        interface.wait(LATER);
+        let hops = hop_of_cart(&mut interface);
+        assert_eq!((hops.unattributed, hops.rooted), (1, 0), "{kind:?}");
+    }
+    let mut interface = Interface::new(&Config::default());
+    interface.wait(LATER);
+    let hops = hop_of_cart(&mut interface);
+    assert_eq!((hops.unattributed, hops.rooted), (0, 1), "nothing is hidden without such a connection");
+}
+
+#[test]
+fn on_an_interface_either_end_of_what_is_not_decoded_may_serve() {
+    for (source, destination) in [("10.0.0.1:41000", "10.0.0.2:443"), ("10.0.0.2:443", "10.0.0.1:41000")] {
+        let mut interface = Interface::new(&Config::default());
+        interface.opaque(source, destination, Opaque::Tls);
+        let findings = interface.report().findings;
+        let unseen: Vec<&Finding> = findings.iter().filter(|finding| finding.code == Code::NotObserved).collect();
+        assert_eq!(unseen.len(), 1, "{findings:?}");
+        assert_eq!(unseen[0].service.as_deref(), Some("10.0.0.2"), "{source} to {destination}");
+    }
+}
+
+#[test]
+fn a_host_name_that_is_external_is_so_in_a_capture_file_too() {
+    let external = vec![External::Host(Pattern::new("*.partner.example"))];
+    let mut interface = Interface::new(&Config { external, ..Config::default() });
+    interface.request("10.0.0.1:40000", "10.0.0.2:8080", "cart");
+    interface.request("10.0.0.2:50000", "10.9.9.9:80", "API.partner.example");
+    let report = interface.report();
+    let hops: Vec<_> = report.hops.iter().map(|hops| (hops.service.as_str(), hops.peer.as_str())).collect();
+    assert_eq!(hops, [("10.0.0.1", "10.0.0.2"), ("10.0.0.2", "external:API.partner.example")]);
+    assert!(report.requests.iter().all(|row| row.service == "10.0.0.2"), "{:?}", report.requests);
+}

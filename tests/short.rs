@@ -1,0 +1,102 @@
+//! Short connections on an interface: a new one for every request, on ports that are used again at once. The observer sees them
+//! by the socket filter, where no packet names its socket; its report against the services' own logs, exactly.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use testbed::observer::{Observer, binary};
+use testbed::site::{Namespace, Site};
+use testbed::truth::{read, reported};
+use testbed::{scratch, workspace};
+
+const HERE: Site = Site::Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
+const SERVICES: [&str; 2] = ["front", "back"];
+const ORDERS: u64 = 300;
+
+/// A service of this test; it ends with the value.
+struct Service(Child);
+
+impl Service {
+    /// Starts `name` at a site and waits until it serves.
+    fn start(name: &str, site: &Site, arguments: [&str; 3], log: &Path) -> Result<Self> {
+        let mut child = command(name, site, arguments, log).stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().context("it has an output")?;
+        let service = Self(child);
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        ensure!(line == "ready\n", "{name} does not start: {line}");
+        Ok(service)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn command(name: &str, site: &Site, [listen, next, peer]: [&str; 3], log: &Path) -> Command {
+    let mut command = site.command(Path::new("/usr/bin/python3"));
+    command.arg(workspace().join("tests/short.py")).args([name, listen, next, peer]).arg(log);
+    command.env("OTEL_SERVICE_NAME", name);
+    command
+}
+
+/// A customer calls the front, the front calls the back at `site`; everything must be told as they know it themselves.
+fn every_request_is_told_once_and_to_its_owner(name: &str, site: &Site) -> Result<()> {
+    let place: PathBuf = scratch().join("tests").join(name);
+    if place.exists() {
+        std::fs::remove_dir_all(&place)?;
+    }
+    std::fs::create_dir_all(&place)?;
+    let log = |service: &str| place.join(format!("{service}.jsonl"));
+    let held = (0..2).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<Vec<_>, _>>()?;
+    let [front, metrics]: [SocketAddr; 2] = [held[0].local_addr()?, held[1].local_addr()?];
+    let back = site.addresses(1)?[0].to_string();
+    drop(held);
+    let _back = Service::start("back", site, [&back, "-", "-"], &log("back"))?;
+    let front = front.to_string();
+    let _front = Service::start("front", &HERE, [&front, &back, "back"], &log("front"))?;
+
+    let audits = place.join("audits");
+    let configuration = place.join("observer.yaml");
+    let text = format!(
+        "capture: {{sources: [socket-filter]}}\nprometheus: {{listen: \"{metrics}\"}}\naudit: {{directory: {}}}\n",
+        audits.display()
+    );
+    std::fs::write(&configuration, text)?;
+    let observer = Observer::start(&binary(false)?, &configuration, metrics, &audits, &place.join("report.txt"))?;
+    let since_ns = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
+    let mut customer = command("customer", &HERE, ["-", &front, "front"], &log("customer"));
+    ensure!(customer.arg(ORDERS.to_string()).status()?.success(), "an order failed");
+    let (report, _) = observer.stop()?;
+
+    assert_eq!(report.capture.sources, ["socket-filter"]);
+    assert_eq!(report.capture.lost, 0, "the observer lost records: {:?}", report.capture);
+    let (logged, told) = (read(&place, SERVICES.into_iter(), since_ns)?, reported(&report, &SERVICES));
+    assert_eq!(logged.requests.values().map(|row| row.all()).sum::<u64>(), 2 * ORDERS);
+    assert_eq!(told.requests, logged.requests);
+    assert_eq!(told.received, logged.received);
+    assert_eq!(told.hops, logged.hops);
+    // Nothing arrives at the customer that could cause what it sends.
+    let orders = reported(&report, &["customer"]).hops;
+    let background = BTreeMap::from([("background", ORDERS)]);
+    assert_eq!(orders, BTreeMap::from([(("customer".to_owned(), "front".to_owned()), background)]));
+    Ok(())
+}
+
+#[test]
+fn over_loopback_every_request_is_told_once_and_to_its_owner() -> Result<()> {
+    every_request_is_told_once_and_to_its_owner("short", &HERE)
+}
+
+#[test]
+fn to_another_network_namespace_every_request_is_told_once_and_to_its_owner() -> Result<()> {
+    every_request_is_told_once_and_to_its_owner("short-namespace", &Site::Namespace(Namespace::create()?))
+}
