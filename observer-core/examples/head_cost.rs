@@ -41,15 +41,16 @@ fn main() {
                 black_box(&message);
             };
             let at = Timestamp(u64::from(round) * 1000);
-            let piece = |from, seq, bytes: &'static [u8], body: u32| Piece {
+            let piece = |from, seq, ack, bytes: &'static [u8], body: u32| Piece {
                 at,
                 from,
                 seq,
+                ack: Some(ack),
                 wire_len: u32::try_from(bytes.len()).unwrap_or(0) + body,
                 bytes: black_box(bytes),
             };
-            let request = piece(End::First, request_seq, REQUEST, 0);
-            let response = piece(End::Second, response_seq, RESPONSE, 1200);
+            let request = piece(End::First, request_seq, response_seq, REQUEST, 0);
+            let response = piece(End::Second, response_seq, request_seq.wrapping_add(request.wire_len), RESPONSE, 1200);
             conversation.piece(&request, extractors.interest(), &mut anomalies, &mut tell);
             conversation.piece(&response, extractors.interest(), &mut anomalies, &mut tell);
             request_seq = request_seq.wrapping_add(request.wire_len);

@@ -18,7 +18,7 @@ pub struct FlowSlot {
     pub opening: u64,
     /// Sequence number of the first byte of the newest head.
     pub start_seq: u32,
-    /// Sequence number after its last byte, once `state` is [`ENDED`].
+    /// Sequence number after the last byte of the newest finished head; zero: none of this flow was seen.
     pub end_seq: u32,
     /// Sequence number of the next byte in order.
     pub next_seq: u32,

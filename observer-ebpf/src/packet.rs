@@ -114,7 +114,9 @@ fn goes_on<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut Flow
         let len = min(u32::from(slot.opening_len) + min(packet.payload_len, 8), 8);
         slot.opening_len = len as u16;
         if opening(slot.opening, 0, len) != Opening::Head {
-            slot.state = FRESH;
+            // What the head before it was followed by goes on.
+            slot.state = if slot.end_seq == 0 { FRESH } else { ENDED };
+            slot.start_seq = slot.end_seq;
             return Part::Unclaimed;
         }
     }
@@ -129,6 +131,9 @@ fn begins<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowS
         Opening::Head => {
             if !known || (slot.socket == 0 && TAP != TAP_WIRE) {
                 claim::<TAP>(ctx, slot, flow);
+            }
+            if !known {
+                slot.end_seq = 0;
             }
             slot.start_seq = packet.seq;
             slot.opening = low;

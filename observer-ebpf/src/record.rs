@@ -53,6 +53,8 @@ pub const FLAG_LOOPED: u8 = 4;
 pub const FLAG_CLOSES: u8 = 8;
 /// The packet carries RST.
 pub const FLAG_RESETS: u8 = 16;
+/// The packet acknowledges: without it `ack` says nothing.
+pub const FLAG_ACKNOWLEDGES: u8 = 32;
 
 /// One event. Numbers are in the byte order of the host; addresses as on the wire, IPv4 mapped into IPv6 (RFC 4291 section
 /// 2.5.5.2).
@@ -87,11 +89,15 @@ pub struct Record {
     pub kind: u8,
     /// The tap and the `FLAG_` bits.
     pub flags: u8,
+    /// Of a packet: the sequence number behind the last byte that its sender had received of the other end.
+    pub ack: u32,
+    /// Always zero: it fills the last eight bytes.
+    pub zero: u32,
 }
 
 /// Bytes of a [`Record`] in the ring.
 pub const RECORD_BYTES: usize = core::mem::size_of::<Record>();
-const _: () = assert!(RECORD_BYTES == 80, "no padding: every byte that leaves the kernel is written");
+const _: () = assert!(RECORD_BYTES == 88, "no padding: every byte that leaves the kernel is written");
 
 impl Record {
     /// Reads a record and the bytes captured with it; `None` where the ring holds something else.
@@ -114,6 +120,8 @@ impl Record {
             captured: half(76)?,
             kind: *head.get(78)?,
             flags: *head.get(79)?,
+            ack: word(80)?,
+            zero: word(84)?,
         };
         Some((record, rest.get(..usize::from(record.captured))?))
     }
@@ -136,7 +144,8 @@ mod tests {
         assert_eq!(record.destination[15], 64);
         assert_eq!(record.seq, u32::from_ne_bytes([69, 70, 71, 72]));
         assert_eq!((record.kind, record.flags), (79, 80));
-        assert_eq!(captured, [81, 82]);
+        assert_eq!(record.ack, u32::from_ne_bytes([81, 82, 83, 84]));
+        assert_eq!(captured, [89, 90]);
     }
 
     #[test]

@@ -120,6 +120,8 @@ fn tell(kind: Kind, ctx: *mut c_void, process: u64, ends: Ends) {
         captured: 0,
         kind: kind as u8,
         flags: 0,
+        ack: 0,
+        zero: 0,
     });
     entry.submit(submit_flags());
 }

@@ -169,7 +169,8 @@ impl Pipeline {
         });
         let Line { conversation, known, link, .. } = &mut sight.connection.state;
         let interest = stages.interest();
-        let piece = Piece { at: packet.at, from, seq: packet.seq, wire_len: packet.wire_len, bytes: packet.bytes };
+        let Packet { at, seq, ack, wire_len, bytes, .. } = *packet;
+        let piece = Piece { at, from, seq, ack, wire_len, bytes };
         let mut tell = |message: observer_core::message::Message<'_>| {
             stages.message(&message, id, (link, known), &ends, parties);
         };

@@ -21,6 +21,8 @@ pub struct Piece<'a> {
     pub from: End,
     /// TCP sequence number of the first byte.
     pub seq: u32,
+    /// Sequence number behind the last byte of the other direction that the sender had received; `None` where it said none.
+    pub ack: Option<u32>,
     /// How many bytes were on the wire from `seq` on.
     pub wire_len: u32,
     /// The first bytes of these, as many as were captured; possibly none, never more than `wire_len`.

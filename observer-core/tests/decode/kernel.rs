@@ -73,7 +73,8 @@ impl Slot {
                     self.opening.extend(piece.bytes.iter().take(8));
                     self.opening.truncate(8);
                     if opens(&self.opening) != Opening::Head {
-                        self.state = State::Fresh;
+                        self.state = if self.end_seq == 0 { State::Fresh } else { State::Ended };
+                        self.start_seq = self.end_seq;
                         return None;
                     }
                 }

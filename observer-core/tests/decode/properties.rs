@@ -14,8 +14,8 @@ fn cuts() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(prop_oneof![Just(1), 1..40_usize, 40..1500_usize, Just(usize::MAX)], 1..40)
 }
 
-/// Segments of which each is enough for the kernel: of fewer than eight bytes it may take the beginning of a word for that of a
-/// head, and does not show where a chunked body ends then.
+/// Segments of which each is enough for the kernel: what a body's last capital letters and the next head's first ones make up
+/// together it may take for no head.
 fn telling_cuts() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(prop_oneof![8..40_usize, 40..1500_usize, Just(usize::MAX)], 1..40)
 }
@@ -137,7 +137,8 @@ proptest! {
         let fidelity = if heads { Fidelity::Heads } else { Fidelity::Whole };
         let pieces: Vec<Owned> = pieces.into_iter().map(|(second, seq, more, at, bytes)| {
             let wire_len = len(bytes.len()) + if more % 3 == 0 { more } else { 0 };
-            Owned { at, from: if second { End::Second } else { End::First }, seq, wire_len, bytes }
+            let ack = (more % 5 > 0).then_some(more % 400);
+            Owned { at, from: if second { End::Second } else { End::First }, seq, ack, wire_len, bytes }
         }).collect();
         tell(fidelity, &pieces);
     }
@@ -152,7 +153,7 @@ fn a_head_without_an_end_holds_no_more_than_a_head() {
     let start = b"GET /endless HTTP/1.1\r\nHost: a\r\ntracestate: a=1\r\nbaggage: ".to_vec();
     for bytes in std::iter::once(start).chain(std::iter::repeat_n(vec![b'x'; 1000], 500)) {
         let wire_len = len(bytes.len());
-        let piece = Piece { at: Timestamp(1), from: End::First, seq, wire_len, bytes: &bytes };
+        let piece = Piece { at: Timestamp(1), from: End::First, seq, ack: Some(1), wire_len, bytes: &bytes };
         conversation.piece(&piece, &interest, &mut anomalies, &mut |message| told.push(format!("{:?}", message.body)));
         seq += wire_len;
         assert!(conversation.buffered_bytes() < 140_000, "{}", conversation.buffered_bytes());

@@ -13,6 +13,7 @@ pub(crate) struct Owned {
     pub(crate) at: u64,
     pub(crate) from: End,
     pub(crate) seq: u32,
+    pub(crate) ack: Option<u32>,
     pub(crate) wire_len: u32,
     pub(crate) bytes: Vec<u8>,
 }
@@ -39,12 +40,14 @@ pub(crate) fn cut_by_content(runs: &[(End, Vec<u8>)], mut segment: impl FnMut(&[
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             let (piece, after) = rest.split_at(segment(rest).clamp(1, rest.len()));
+            let ack = Some(next[usize::from(*from == End::First)]);
             let seq = &mut next[usize::from(*from == End::Second)];
             let wire_len = u32::try_from(piece.len()).expect("a segment");
             pieces.push(Owned {
                 at: pieces.len() as u64 * 1000,
                 from: *from,
                 seq: *seq,
+                ack,
                 wire_len,
                 bytes: piece.to_vec(),
             });
@@ -65,8 +68,8 @@ pub(crate) fn tell(fidelity: Fidelity, pieces: &[Owned]) -> (Vec<String>, Anomal
     let (interest, mut anomalies, mut lines) = (interest(), Anomalies::default(), Vec::new());
     let mut conversation = Conversation::new(fidelity);
     for piece in pieces {
-        let Owned { at, from, seq, wire_len, ref bytes } = *piece;
-        let piece = Piece { at: Timestamp(at), from, seq, wire_len, bytes };
+        let Owned { at, from, seq, ack, wire_len, ref bytes } = *piece;
+        let piece = Piece { at: Timestamp(at), from, seq, ack, wire_len, bytes };
         conversation.piece(&piece, &interest, &mut anomalies, &mut |message| lines.push(line(&message, &interest)));
         assert!(conversation.buffered_bytes() <= 600 * 1024, "{}", conversation.buffered_bytes());
     }

@@ -88,6 +88,8 @@ mod tests {
             captured: 3,
             kind: Kind::Packet as u8,
             flags: 1,
+            ack: 0,
+            zero: 0,
         }
     }
 

@@ -51,6 +51,7 @@ impl Interface {
             at: self.now,
             flow: flow(source, destination),
             seq: 1,
+            ack: None,
             wire_len: u32::try_from(head.len()).unwrap(),
             bytes: head.as_bytes(),
             tap: Tap::Wire,

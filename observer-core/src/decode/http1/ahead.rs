@@ -1,6 +1,5 @@
 //! Pieces that came before the bytes in front of them: kept in the order of their sequence numbers, within bounds.
 
-use super::turns::Moment;
 use crate::decode::Piece;
 use crate::time::Timestamp;
 
@@ -14,10 +13,9 @@ pub(super) const AHEAD_BYTES_MAX: usize = 128 * 1024;
 pub(super) struct Held {
     pub(super) at: Timestamp,
     pub(super) seq: u32,
+    pub(super) ack: Option<u32>,
     pub(super) wire_len: u32,
     pub(super) bytes: Box<[u8]>,
-    /// What was known when it came.
-    pub(super) when: Moment,
 }
 
 /// The pieces held of one direction.
@@ -35,7 +33,7 @@ impl Ahead {
     }
 
     /// Keeps a piece that begins ahead of `next`; one that is held already is dropped.
-    pub(super) fn hold(&mut self, piece: &Piece<'_>, next: u32, when: Moment) {
+    pub(super) fn hold(&mut self, piece: &Piece<'_>, next: u32) {
         let distance = |seq: u32| seq.wrapping_sub(next);
         let at = self.pieces.partition_point(|held| distance(held.seq) > distance(piece.seq));
         if let Some(held) = self.pieces.get(at).filter(|held| held.seq == piece.seq)
@@ -44,9 +42,8 @@ impl Ahead {
             return;
         }
         self.bytes = self.bytes.saturating_add(piece.bytes.len());
-        let Piece { at: time, seq, wire_len, bytes, .. } = *piece;
-        self.pieces
-            .insert(at, Held { at: time, seq, wire_len, bytes: bytes.into(), when: Moment { late: true, ..when } });
+        let Piece { at: time, seq, ack, wire_len, bytes, .. } = *piece;
+        self.pieces.insert(at, Held { at: time, seq, ack, wire_len, bytes: bytes.into() });
     }
 
     /// The nearest piece.

@@ -1,11 +1,11 @@
 //! Which response answers which request: requests and responses come in in the order of the wire, exchange numbers go out.
 //!
 //! Responses answer requests first in, first out (RFC 9112 section 9.3.2), as long as no byte of either direction that may hold
-//! a head is missing. Behind a loss the order begins anew where a turn proves it: see [`super`]. With a client that pipelines
-//! no turn proves anything, so after a loss its responses are told without an exchange.
+//! a head is missing. Behind a loss the response to a request begins, interim responses aside, exactly where the client had
+//! received everything when it asked. That says nothing of a client that pipelines, which asks before it has the response:
+//! after a loss its responses are told without an exchange.
 
 use super::half::Standing;
-use super::turns::Moment;
 
 /// What the observer must remember of an unanswered request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +31,15 @@ pub(super) struct Exchanges {
     asked: u64,
     answered: u64,
     kinds: u128,
+    /// Where the response to the last request begins: what the client had received when it asked.
+    answer_at: Option<u32>,
     /// Responses without a request since the last request that was told: as many requests were missed.
     unmatched: u32,
     /// Requests that are told as not observed and whose responses may still come.
     credit: u32,
     pipelined: bool,
+    /// Bytes were lost that may have held a head.
+    holed: bool,
     lost_track: bool,
     /// A response may be to a request that was given up.
     vague: bool,
@@ -63,9 +67,9 @@ impl Exchanges {
         if self.lost_track { 0 } else { self.asked.saturating_sub(self.answered) }
     }
 
-    /// How many responses had no request since the last request: so many requests were missed.
-    pub(super) fn unmatched(&self) -> u32 {
-        self.unmatched
+    /// Where the response to the last request begins.
+    pub(super) fn answer_at(&self) -> Option<u32> {
+        self.answer_at
     }
 
     /// Whether the client was seen to send requests before the last one was answered.
@@ -84,8 +88,28 @@ impl Exchanges {
         last.is_some_and(|last| matches!(self.kind(last), Asked::Connect | Asked::Upgrade))
     }
 
-    /// A request was told; returns its number.
-    pub(super) fn ask(&mut self, kind: Asked, unpaired: &mut u64) -> u64 {
+    /// A request is about to be told. Returns how many requests were missed since the last one.
+    pub(super) fn asks(&mut self, ack: Option<u32>, standing: Standing, unpaired: &mut u64) -> u64 {
+        if standing == Standing::Resumed {
+            self.left |= self.may_leave();
+            if self.pipelined {
+                self.lose_track(unpaired);
+            }
+            self.give_up(self.asked, unpaired);
+        } else if self.unanswered() > 0 && !self.pipelined {
+            if ack == self.answer_at {
+                self.pipelined = true;
+            } else {
+                // The client has the response; it was not seen.
+                self.give_up(self.asked, unpaired);
+            }
+        }
+        (self.credit, self.vague) = (0, false);
+        u64::from(std::mem::take(&mut self.unmatched))
+    }
+
+    /// A request was told, of which the sender had received everything before `ack`; returns its number.
+    pub(super) fn ask(&mut self, kind: Asked, ack: Option<u32>, unpaired: &mut u64) -> u64 {
         let number = self.asked;
         if self.unanswered() >= UNANSWERED_MAX {
             self.lose_track(unpaired);
@@ -93,8 +117,20 @@ impl Exchanges {
         let shift = Self::shift(number);
         self.kinds = self.kinds & !(0b11 << shift) | (kind as u128 & 0b11) << shift;
         self.asked = self.asked.saturating_add(1);
-        self.unmatched = 0;
+        self.answer_at = ack;
         number
+    }
+
+    /// Bytes are missing that may have held a head.
+    pub(super) fn lost(&mut self) {
+        self.holed = true;
+    }
+
+    /// An interim response was read: the final one is behind it.
+    pub(super) fn interim(&mut self, begin: u32, end: u32) {
+        if self.answer_at == Some(begin) {
+            self.answer_at = Some(end);
+        }
     }
 
     /// Bytes are missing in which a request began; returns how many are known to have been missed since the last one.
@@ -110,49 +146,20 @@ impl Exchanges {
         self.pipelined = true;
     }
 
-    /// A request is about to be told with which the client's turn began: whatever was asked before is answered. Returns how
-    /// many requests were missed since the last one.
-    pub(super) fn client_turn(&mut self, unpaired: &mut u64) -> u64 {
-        self.left |= self.may_leave();
-        if self.pipelined {
-            self.lose_track(unpaired);
+    /// A response begins at `seq`; `standing`: what is known of the bytes before it.
+    pub(super) fn answer(&mut self, seq: u32, standing: Standing, unpaired: &mut u64) -> Answered {
+        if self.unanswered() > 0 && !self.pipelined && self.answer_at.is_some_and(|at| at != seq) {
+            if standing == Standing::Certain && !self.holed {
+                // It asked before it had the whole response before.
+                self.pipelined = true;
+            } else {
+                self.give_up(self.asked, unpaired);
+                self.vague = true;
+            }
         }
-        self.give_up(self.asked, unpaired);
-        (self.credit, self.vague) = (0, false);
-        u64::from(std::mem::take(&mut self.unmatched))
-    }
-
-    /// A response begins with which the server's turn began.
-    pub(super) fn server_turn(&mut self, when: &Moment, unpaired: &mut u64) {
-        if self.pipelined {
-            self.left |= self.may_leave();
-            self.lose_track(unpaired);
-        }
-        // The server answers what was asked since it spoke last; where that is not known, one of all these.
-        self.vague = when.asked_before.is_none();
-        self.give_up(when.asked_before.unwrap_or(when.asked), unpaired);
-    }
-
-    /// Responses to what was asked until now may have passed.
-    pub(super) fn give_up_all(&mut self, unpaired: &mut u64) {
-        self.vague = true;
-        self.give_up(self.asked, unpaired);
-    }
-
-    /// A response came at that moment; `standing`: what is known of the bytes before it.
-    pub(super) fn answer(&mut self, when: &Moment, standing: Standing, unpaired: &mut u64) -> Answered {
-        let waiting = if self.lost_track { 0 } else { self.asked.min(when.asked).saturating_sub(self.answered) };
-        if waiting >= 2 && standing == Standing::Certain {
-            self.pipelined = true;
-        }
-        if waiting >= 2 && standing == Standing::First && !self.pipelined {
-            // The client pipelines, or the responses before this one were lost.
-            self.lose_track(unpaired);
-        }
-        if waiting == 0 || self.lost_track {
+        if self.unanswered() == 0 {
             *unpaired = unpaired.saturating_add(1);
-            if standing != Standing::First && !self.lost_track && !self.vague && !when.late && when.asked == self.asked
-            {
+            if standing != Standing::First && !self.lost_track && !self.vague {
                 match self.credit.checked_sub(1) {
                     Some(credit) => self.credit = credit,
                     None => self.unmatched = self.unmatched.saturating_add(1),
@@ -208,68 +215,57 @@ impl Exchanges {
 mod tests {
     use super::*;
 
-    fn now(exchanges: &Exchanges, asked_before: Option<u64>) -> Moment {
-        Moment {
-            asked: exchanges.asked(),
-            asked_before,
-            spoken: 0,
-            fresh: true,
-            turn: true,
-            follows: true,
-            late: false,
-        }
+    fn exchange(answered: Answered) -> Option<u64> {
+        answered.exchange
     }
 
     #[test]
     fn responses_answer_requests_in_order() {
         let (mut exchanges, mut unpaired) = (Exchanges::default(), 0);
         for kind in [Asked::Other, Asked::Head, Asked::Connect, Asked::Upgrade] {
-            exchanges.ask(kind, &mut unpaired);
+            exchanges.asks(Some(5), Standing::Certain, &mut unpaired);
+            exchanges.ask(kind, Some(5), &mut unpaired);
         }
-        let when = now(&exchanges, None);
         for (number, kind) in [(0, Asked::Other), (1, Asked::Head), (2, Asked::Connect), (3, Asked::Upgrade)] {
-            assert_eq!(
-                exchanges.answer(&when, Standing::Certain, &mut unpaired),
-                Answered { exchange: Some(number), kind }
-            );
+            let answered = exchanges.answer(5 + 10 * u32::try_from(number).unwrap(), Standing::Certain, &mut unpaired);
+            assert_eq!(answered, Answered { exchange: Some(number), kind });
         }
-        assert_eq!(exchanges.answer(&when, Standing::Certain, &mut unpaired).exchange, None);
+        assert_eq!(exchange(exchanges.answer(45, Standing::Certain, &mut unpaired)), None);
         assert_eq!(unpaired, 1);
     }
 
     #[test]
-    fn a_response_with_which_a_turn_begins_answers_what_was_asked_since_the_last_one() {
+    fn behind_a_loss_a_response_answers_the_request_that_was_sent_where_it_begins() {
         let (mut exchanges, mut unpaired) = (Exchanges::default(), 0);
-        exchanges.ask(Asked::Other, &mut unpaired);
-        exchanges.ask(Asked::Other, &mut unpaired);
-        let when = now(&exchanges, Some(1));
-        exchanges.server_turn(&when, &mut unpaired);
-        assert_eq!(exchanges.answer(&when, Standing::Resumed, &mut unpaired).exchange, Some(1));
-        assert_eq!((exchanges.unanswered(), unpaired), (0, 1));
+        exchanges.ask(Asked::Other, Some(5), &mut unpaired);
+        exchanges.asks(Some(25), Standing::Certain, &mut unpaired);
+        exchanges.ask(Asked::Other, Some(25), &mut unpaired);
+        exchanges.lost();
+        assert_eq!(exchange(exchanges.answer(25, Standing::Resumed, &mut unpaired)), Some(1));
+        exchanges.ask(Asked::Other, Some(30), &mut unpaired);
+        assert_eq!(exchange(exchanges.answer(40, Standing::Resumed, &mut unpaired)), None);
+        assert_eq!((exchanges.unanswered(), unpaired), (0, 3));
     }
 
     #[test]
     fn after_a_loss_under_pipelining_no_exchange_is_guessed() {
         let (mut exchanges, mut unpaired) = (Exchanges::default(), 0);
         for _ in 0..4 {
-            exchanges.ask(Asked::Other, &mut unpaired);
+            exchanges.asks(Some(5), Standing::Certain, &mut unpaired);
+            exchanges.ask(Asked::Other, Some(5), &mut unpaired);
         }
-        let when = now(&exchanges, Some(1));
-        assert_eq!(exchanges.answer(&when, Standing::Certain, &mut unpaired).exchange, Some(0));
-        exchanges.server_turn(&when, &mut unpaired);
-        assert_eq!(exchanges.answer(&when, Standing::Resumed, &mut unpaired).exchange, None);
-        exchanges.ask(Asked::Other, &mut unpaired);
-        let when = now(&exchanges, Some(1));
-        assert_eq!(exchanges.answer(&when, Standing::Certain, &mut unpaired).exchange, None);
+        assert_eq!(exchange(exchanges.answer(5, Standing::Certain, &mut unpaired)), Some(0));
+        exchanges.asks(Some(10), Standing::Resumed, &mut unpaired);
+        exchanges.ask(Asked::Other, Some(10), &mut unpaired);
+        assert_eq!(exchange(exchanges.answer(10, Standing::Certain, &mut unpaired)), None);
     }
 
     #[test]
     fn more_requests_than_are_remembered_are_not_matched() {
         let (mut exchanges, mut unpaired) = (Exchanges::default(), 0);
         for number in 0..100 {
-            assert_eq!(exchanges.ask(Asked::Other, &mut unpaired), number);
+            assert_eq!(exchanges.ask(Asked::Other, None, &mut unpaired), number);
         }
-        let when = now(&exchanges, None);
-        assert_eq!(exchanges.answer(&when, Standing::Certain, &mut unpaired).exchange, None);
+        assert_eq!(exchange(exchanges.answer(5, Standing::Certain, &mut unpaired)), None);
     }
 }

@@ -3,6 +3,7 @@
 use super::ahead::{Ahead, Held};
 use super::chunks::Chunks;
 use super::draft::Draft;
+use super::start_line::Role;
 use crate::decode::Piece;
 use crate::message::End;
 use crate::time::Timestamp;
@@ -12,6 +13,11 @@ use crate::time::Timestamp;
 const BEHIND_MAX: u32 = 1 << 30;
 /// The farthest distance ahead that is told from behind.
 pub(super) const AHEAD_MAX: u64 = (1 << 32) - BEHIND_MAX as u64 - 1;
+
+/// Whether a sequence number is farther than another.
+pub(super) fn is_ahead(seq: u32, of: u32) -> bool {
+    (1..=AHEAD_MAX).contains(&u64::from(seq.wrapping_sub(of)))
+}
 
 /// What stands at [`Half::next`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +33,12 @@ pub(super) enum Expected {
     },
     /// A chunked body.
     Chunked(Chunks),
+    /// Of requests: the rest of a chunked body of which chunk sizes are missing.
+    Chunks,
     /// A body that ends with the connection.
     UntilClose,
+    /// No byte is missing, but what came is no HTTP.
+    Garbage,
     /// Bytes are missing, so anything: see the rule in [`super`].
     Adrift,
 }
@@ -47,19 +57,8 @@ pub(super) enum Standing {
     First,
     /// No byte is missing since the message before it.
     Certain,
-    /// Bytes are missing before it; the turn shows that one begins here.
+    /// Bytes are missing before it; what the other end had received shows that one begins here.
     Resumed,
-    /// Bytes are missing before it, and it may be body.
-    Doubtful,
-    /// It begins where a doubtful message ends.
-    Chained,
-}
-
-impl Standing {
-    /// Whether what is read is told only once a turn proves it.
-    pub(super) fn is_doubtful(self) -> bool {
-        matches!(self, Self::Doubtful | Self::Chained)
-    }
 }
 
 #[derive(Debug)]
@@ -103,25 +102,16 @@ impl Half {
         self.expected = Expected::Adrift;
     }
 
-    /// A message has ended.
-    pub(super) fn message_ended(&mut self) {
-        self.expect_head(if self.standing.is_doubtful() { Standing::Chained } else { Standing::Certain });
+    /// What follows is the rest of a chunked body, and perhaps more.
+    pub(super) fn drift_in_chunks(&mut self, role: Role) {
+        self.expected = if role == Role::Requests { Expected::Chunks } else { Expected::Adrift };
     }
 
     pub(super) fn expect_sized(&mut self, left: u64) {
         if left == 0 {
-            self.message_ended();
+            self.expect_head(Standing::Certain);
         } else {
             self.expected = Expected::Sized { left };
-        }
-    }
-
-    /// Whether the next message begins at this sequence number.
-    pub(super) fn leads_to(&self, seq: u32) -> bool {
-        match self.expected {
-            Expected::Head => seq == self.next,
-            Expected::Sized { left } => seq == self.end_of(left),
-            _ => false,
         }
     }
 
@@ -147,6 +137,9 @@ impl Half {
 
     /// The nearest held piece, if it begins where the direction stands, or before.
     pub(super) fn pop_reached(&mut self) -> Option<Held> {
+        if self.expected == Expected::Chunks {
+            return None;
+        }
         let ahead = self.ahead.as_mut()?;
         let first = ahead.first().map(|held| held.seq);
         let Some(seq) = first else {
@@ -157,6 +150,11 @@ impl Half {
             return None;
         }
         self.pop()
+    }
+
+    /// The nearest held piece, if it is such a one.
+    pub(super) fn pop_if(&mut self, is_such: impl Fn(&Held) -> bool) -> Option<Held> {
+        if self.ahead.as_ref()?.first().is_some_and(is_such) { self.pop() } else { None }
     }
 
     /// The nearest held piece.
@@ -182,6 +180,6 @@ impl Half {
 
 impl Held {
     pub(super) fn piece(&self, from: End) -> Piece<'_> {
-        Piece { at: self.at, from, seq: self.seq, wire_len: self.wire_len, bytes: &self.bytes }
+        Piece { at: self.at, from, seq: self.seq, ack: self.ack, wire_len: self.wire_len, bytes: &self.bytes }
     }
 }

@@ -10,23 +10,23 @@
 //! - when a tap that shows heads alone leaves out chunk sizes ([`Fidelity::Heads`]);
 //! - when the length is unclear (contradicting headers), or a head was longer than what is read.
 //!
-//! Missing bytes may hold the head of a message of which what follows is the body, so behind them a head is believed only at
-//! a *turn*: with the first bytes that one end sends after the other has spoken (the server with a final response), and
-//! - only exactly behind the last byte that was seen of its own direction (the kernel shows where a chunked body ends), or
-//! - only exactly where the message ends that was last taken for one on trial: what looks like a head while adrift is read,
-//!   not told, and counted in `doubtful_heads`.
+//! Missing bytes may hold the head of a message of which what follows is the body, so behind them a head is believed only where
+//! the other end's acknowledgement number shows that one begins ([`turns`]):
+//! - a response where the client had received everything before it, and nothing of it, when it sent its newest bytes;
+//! - a request where the server had received everything before it, and nothing of it, when it sent a final response.
 //!
-//! So a loss costs the next message too, which is then a response without a request or a request that was not observed.
-//! [`Exchanges`] says how responses find their requests. A stream joined in the middle starts at the first piece that begins
-//! with a whole first line, for nothing better is known there; and where nothing is seen of the other end at all, after
-//! [`UNANSWERED_WAIT_MAX`] the place alone must do.
+//! Everything else that looks like a head is body, and counted in `doubtful_heads`. [`Exchanges`] says how responses find their
+//! requests. A request behind a chunked body that is left out, sent before the response, is believed once the server answers
+//! with nothing behind it ([`Http1::answers`]). Behind bytes that are no HTTP, none missing, a head is believed once every
+//! request is answered. A stream joined in the middle starts at the first piece that begins with a whole first line, for nothing
+//! better is known there; and where nothing is seen of the other end at all, after [`UNANSWERED_WAIT_MAX`] the text alone must do.
 //!
 //! # What is taken for given
 //!
-//! A server sends no final response before it has the whole request; a client that pipelines is seen to do so before bytes
-//! are lost, and sends a request with a body only when nothing else is unanswered. Where this does not hold, text in a body at
-//! the beginning of a packet can in principle not be told from a head behind a loss; nor can it where the length that another
-//! such text declares leads exactly to it across the lost head of the next message, or in a tunnel that was opened unseen.
+//! Behind a loss: a server sends no final response before it has the whole request; a client that pipelines is seen to do so
+//! before bytes are lost, and sends a request with a body only when nothing else is unanswered; the packet that is seen is not
+//! one that was sent again, its first copy lost, after more had been received. Where this does not hold, text in a body at the
+//! beginning of a packet can in principle not be told from a head; nor can it in a tunnel that was opened unseen.
 
 mod ahead;
 mod chunks;
@@ -45,7 +45,7 @@ use std::time::Duration;
 
 use self::exchanges::Exchanges;
 use self::half::Half;
-use self::start_line::Role;
+use self::start_line::{Looks, Role, looks};
 use self::turns::Turns;
 use super::{Fidelity, Output, Piece};
 use crate::message::{End, Protocol};
@@ -97,17 +97,24 @@ impl Http1 {
         }
         self.overdue(piece.at, out);
         let role = if piece.from == self.client { Role::Requests } else { Role::Responses };
-        let mut when = self.turns.arrive(role, piece, self.exchanges.asked());
-        self.peer_had(role, piece, when, out);
-        when.asked = self.exchanges.asked();
-        if role == Role::Responses {
-            let asked = Some(when.asked).filter(|_| !self.requests.is_waiting());
-            self.turns.server_spoke(piece, &when, asked);
+        if let Some(ack) = piece.ack {
+            match role {
+                Role::Requests => self.received(Role::Responses, ack, piece.at, out),
+                // A request that is under way may be seen after parts of the last response.
+                Role::Responses if looks(role, piece.bytes) == Looks::No => {}
+                Role::Responses => {
+                    self.answers(piece, out);
+                    self.received(Role::Requests, ack, piece.at, out);
+                }
+            }
+        }
+        if role == Role::Requests {
+            self.turns.client_spoke(piece);
         }
         if self.quiet {
             return;
         }
-        self.place(role, piece, when, out);
+        self.place(role, piece, out);
         self.drain(role, out);
     }
 

@@ -7,7 +7,7 @@ use super::half::{Expected, Standing};
 use super::head::{self, Reading, Wanted};
 use super::start_line::{Looks, Role};
 use super::telling::Found;
-use super::turns::Moment;
+use super::turns::Place;
 use crate::decode::Output;
 use crate::time::Timestamp;
 
@@ -19,7 +19,7 @@ impl Http1 {
         at: Timestamp,
         bytes: &[u8],
         wire_len: u32,
-        mut when: Moment,
+        ack: Option<u32>,
         out: &mut Output<'_>,
     ) {
         let mut rest = bytes;
@@ -27,7 +27,7 @@ impl Http1 {
         while !rest.is_empty() && !self.quiet {
             let half = self.half_mut(role);
             let taken = match half.expected {
-                Expected::Head => self.head(role, at, rest, when, out),
+                Expected::Head => self.head(role, at, rest, ack, out),
                 Expected::Sized { left } => {
                     let take = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
                     half.expect_sized(left.saturating_sub(take as u64));
@@ -39,20 +39,20 @@ impl Http1 {
                         rest.len()
                     }
                     Step::End(taken) => {
-                        half.message_ended();
+                        half.expect_head(Standing::Certain);
                         taken
                     }
                     Step::Bad => {
                         half.drift();
-                        let known = u64::from(!half.standing.is_doubtful());
-                        out.anomalies.not_http = out.anomalies.not_http.saturating_add(known);
+                        out.anomalies.not_http = out.anomalies.not_http.saturating_add(1);
                         rest.len()
                     }
                 },
-                Expected::Anything | Expected::UntilClose | Expected::Adrift => rest.len(),
+                Expected::Anything | Expected::UntilClose | Expected::Chunks | Expected::Garbage | Expected::Adrift => {
+                    rest.len()
+                }
             };
             self.half_mut(role).advance(taken as u64);
-            when.turn = false;
             rest = rest.get(taken..).unwrap_or_default();
         }
         if role == Role::Requests && self.exchanges.asked() > told_before.saturating_add(1) {
@@ -60,17 +60,17 @@ impl Http1 {
         }
         let uncaptured = u64::from(wire_len).saturating_sub(bytes.len() as u64);
         if uncaptured > 0 && !self.quiet {
-            self.pass_over(role, at, uncaptured, when, out);
+            self.pass_over(role, at, uncaptured, out);
         }
     }
 
     /// Passes over bytes that were on the wire and not captured.
-    fn pass_over(&mut self, role: Role, at: Timestamp, count: u64, when: Moment, out: &mut Output<'_>) {
+    fn pass_over(&mut self, role: Role, at: Timestamp, count: u64, out: &mut Output<'_>) {
         let half = self.half_mut(role);
         half.advance(count);
         match half.expected {
             Expected::Head => match half.draft.take() {
-                Some(draft) => self.cut(role, &draft, draft.begun(when.late), out),
+                Some(draft) => self.cut(role, &draft, out),
                 None => self.missed_within(role, at, out),
             },
             Expected::Sized { left } => match left.checked_sub(count) {
@@ -81,23 +81,24 @@ impl Http1 {
                 if chunks.skip(count) {
                     half.expected = Expected::Chunked(chunks);
                 } else {
-                    half.drift();
+                    half.drift_in_chunks(role);
                 }
             }
-            Expected::Anything | Expected::UntilClose | Expected::Adrift => {}
+            Expected::Anything | Expected::UntilClose | Expected::Chunks | Expected::Garbage | Expected::Adrift => {}
         }
     }
 
     /// A head is behind another message in one piece, where it was not captured.
     fn missed_within(&mut self, role: Role, at: Timestamp, out: &mut Output<'_>) {
-        if role == Role::Requests && self.exchanges.unanswered() > 0 && !self.requests.standing.is_doubtful() {
+        if role == Role::Requests && self.exchanges.unanswered() > 0 {
             self.exchanges.pipelines();
         }
         self.missed(role, at, out);
     }
 
     /// Takes the next bytes of a head; returns how many of them belong to it.
-    fn head(&mut self, role: Role, at: Timestamp, bytes: &[u8], when: Moment, out: &mut Output<'_>) -> usize {
+    fn head(&mut self, role: Role, at: Timestamp, bytes: &[u8], ack: Option<u32>, out: &mut Output<'_>) -> usize {
+        let next = self.half(role).next;
         let mut draft = if let Some(draft) = self.half_mut(role).draft.take() {
             draft
         } else {
@@ -108,15 +109,21 @@ impl Http1 {
             let mut wanted = Wanted::new();
             match head::read(role, bytes, out.interest, &mut wanted) {
                 Reading::Whole { start, framing, len } => {
-                    let found = Found { at, start, headers: wanted.as_slice(), framing: Some(framing) };
-                    self.tell(&found, when, out);
+                    let (place, end) = (Place { seq: next, ack }, end_of(next, len));
+                    let found = Found { at, place, end, start, headers: wanted.as_slice(), framing: Some(framing) };
+                    self.tell(&found, out);
                     return len;
                 }
                 Reading::NotHttp => {
                     self.no_head(role, out);
                     return bytes.len();
                 }
-                Reading::Draft => Box::new(Draft::new(role, at, when, self.half(role).standing == Standing::Certain)),
+                Reading::Draft => Box::new(Draft::new(
+                    role,
+                    at,
+                    Place { seq: next, ack },
+                    self.half(role).standing == Standing::Certain,
+                )),
             }
         };
         match draft.push(bytes, out.interest) {
@@ -127,15 +134,14 @@ impl Http1 {
             Progress::Whole(len) => {
                 if let Some(start) = draft.start() {
                     let headers = draft.headers(true);
-                    let framing = Some(draft.framing());
-                    self.tell(&Found { at: draft.at, start, headers: &headers, framing }, draft.begun(when.late), out);
+                    let (place, end, framing) = (draft.place, end_of(next, len), Some(draft.framing()));
+                    self.tell(&Found { at: draft.at, place, end, start, headers: &headers, framing }, out);
                 }
                 len
             }
             Progress::TooLong => {
-                let known = u64::from(!self.half(role).standing.is_doubtful());
-                out.anomalies.heads_too_long = out.anomalies.heads_too_long.saturating_add(known);
-                self.tell_part(role, &draft, draft.begun(when.late), out);
+                out.anomalies.heads_too_long = out.anomalies.heads_too_long.saturating_add(1);
+                self.tell_part(role, &draft, out);
                 bytes.len()
             }
             Progress::NotHttp => {
@@ -152,19 +158,21 @@ impl Http1 {
             half.expected = Expected::Anything;
             return;
         }
-        half.drift();
-        let certain = u64::from(half.standing == Standing::Certain);
-        out.anomalies.not_http = out.anomalies.not_http.saturating_add(certain);
+        if half.standing == Standing::Certain {
+            half.expected = Expected::Garbage;
+            out.anomalies.not_http = out.anomalies.not_http.saturating_add(1);
+        } else {
+            half.drift();
+        }
     }
 
     /// The rest of a head is missing.
-    pub(super) fn cut(&mut self, role: Role, draft: &Draft, when: Moment, out: &mut Output<'_>) {
-        let standing = self.half(role).standing;
+    pub(super) fn cut(&mut self, role: Role, draft: &Draft, out: &mut Output<'_>) {
+        self.exchanges.lost();
         if draft.start().is_some() {
-            let known = u64::from(!standing.is_doubtful());
-            out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(known);
-            self.tell_part(role, draft, when, out);
-        } else if standing == Standing::Certain || draft.looks() == Looks::Yes {
+            out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
+            self.tell_part(role, draft, out);
+        } else if self.half(role).standing == Standing::Certain || draft.looks() == Looks::Yes {
             self.missed(role, draft.at, out);
         } else {
             // Too little was seen to call it a message.
@@ -174,9 +182,9 @@ impl Http1 {
 
     /// A head was somewhere in bytes that are missing.
     pub(super) fn missed(&mut self, role: Role, at: Timestamp, out: &mut Output<'_>) {
-        let half = self.half_mut(role);
-        half.drift();
-        if half.standing.is_doubtful() || (role == Role::Requests && self.exchanges.may_leave()) {
+        self.exchanges.lost();
+        self.half_mut(role).drift();
+        if role == Role::Requests && self.exchanges.may_leave() {
             return;
         }
         out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
@@ -185,4 +193,8 @@ impl Http1 {
             self.unobserved(count, at, out);
         }
     }
+}
+
+fn end_of(seq: u32, len: usize) -> u32 {
+    seq.wrapping_add(u32::try_from(len).unwrap_or(0))
 }

@@ -37,8 +37,6 @@ pub(super) enum StartLine<'a> {
 const METHOD_BYTES_MAX: usize = 17;
 /// `HTTP/1.`: RFC 9112 section 2.3; the minor version follows.
 const VERSION: &[u8] = b"HTTP/1.";
-/// Where the status of a response ends: `HTTP/1.1 200`.
-const STATUS_END: usize = 12;
 
 /// The methods of the IANA registry (HTTP Method Registry) and PURGE, the usual ones first; without those that another one
 /// ends with (BIND, CHECKOUT, LINK, LOCK) and PRI, which is no request.
@@ -155,14 +153,6 @@ pub(crate) fn looks_anywhere(role: Role, bytes: &[u8]) -> Looks {
         None => METHODS.iter().any(|known| known.as_bytes().starts_with(bytes)),
     };
     if known { looks } else { Looks::No }
-}
-
-/// The status of a response that begins with these bytes, if there are so many.
-pub(super) fn status_of(bytes: &[u8]) -> Option<u16> {
-    match StartLine::parse(Role::Responses, bytes.get(..STATUS_END)?)? {
-        StartLine::Status { status, .. } => Some(status),
-        StartLine::Request { .. } => None,
-    }
 }
 
 /// The target without scheme, authority and query: `/cart/7` of `http://shop/cart/7?key=1` (RFC 9112 section 3.2). Bytes that

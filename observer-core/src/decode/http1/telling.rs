@@ -7,7 +7,7 @@ use super::exchanges::Asked;
 use super::framing::{Body, Framing};
 use super::half::{Expected, Standing};
 use super::start_line::{Role, StartLine, path};
-use super::turns::Moment;
+use super::turns::Place;
 use crate::decode::Output;
 use crate::message::{Header, HeaderName, Message, MessageBody, RequestHead, ResponseHead};
 use crate::time::Timestamp;
@@ -16,6 +16,9 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found<'a> {
     pub(super) at: Timestamp,
+    pub(super) place: Place,
+    /// Behind its last byte, where that was seen.
+    pub(super) end: u32,
     pub(super) start: StartLine<'a>,
     pub(super) headers: &'a [Header<'a>],
     /// `None` where its end was not seen.
@@ -32,38 +35,25 @@ impl Http1 {
     }
 
     /// Tells a head of which the end is not known.
-    pub(super) fn tell_part(&mut self, role: Role, draft: &Draft, when: Moment, out: &mut Output<'_>) {
+    pub(super) fn tell_part(&mut self, role: Role, draft: &Draft, out: &mut Output<'_>) {
         self.half_mut(role).drift();
         if let Some(start) = draft.start() {
-            self.tell(&Found { at: draft.at, start, headers: &draft.headers(false), framing: None }, when, out);
+            let Draft { at, place, .. } = *draft;
+            let headers = draft.headers(false);
+            self.tell(&Found { at, place, end: place.seq, start, headers: &headers, framing: None }, out);
         }
     }
 
-    /// Tells a head, if it is one for sure, and from its framing, where it is whole, what is expected next.
-    pub(super) fn tell(&mut self, found: &Found<'_>, when: Moment, out: &mut Output<'_>) {
+    /// Tells a head, and from its framing, where it is whole, what is expected next.
+    pub(super) fn tell(&mut self, found: &Found<'_>, out: &mut Output<'_>) {
         match found.start {
-            StartLine::Request { method, target, .. } => {
-                if self.is_proven(Role::Requests, when) {
-                    return self.tell_request(found, (method, target), when, out);
-                }
-                self.doubt(Role::Requests, found.framing.map(Framing::of_request), out);
+            StartLine::Request { method, target, .. } => self.tell_request(found, (method, target), out),
+            StartLine::Status { status, .. } if status >= 200 || status == 101 => {
+                self.tell_response(found, status, out);
             }
-            StartLine::Status { status, .. } => {
-                if !self.is_proven(Role::Responses, when) {
-                    if status == 101 {
-                        // What would follow is no HTTP, and nothing tells it from a request.
-                        return self.leave(out);
-                    }
-                    let body = found.framing.map(|framing| framing.of_response(status, false));
-                    return self.doubt(Role::Responses, body, out);
-                }
-                if status >= 200 || status == 101 {
-                    return self.tell_response(found, status, when, out);
-                }
-                if self.responses.standing == Standing::Resumed {
-                    self.exchanges.server_turn(&when, &mut out.anomalies.unpaired);
-                }
+            StartLine::Status { .. } => {
                 if found.framing.is_some() {
+                    self.exchanges.interim(found.place.seq, found.end);
                     let first = self.responses.standing == Standing::First;
                     self.responses.expect_head(if first { Standing::First } else { Standing::Certain });
                 }
@@ -71,32 +61,13 @@ impl Http1 {
         }
     }
 
-    /// Whether the head is one: where bytes are missing before it, a turn that begins exactly where a message ends shows it.
-    fn is_proven(&mut self, role: Role, when: Moment) -> bool {
-        let half = self.half_mut(role);
-        if half.standing == Standing::Chained && when.turn {
-            half.standing = Standing::Resumed;
+    fn tell_request(&mut self, found: &Found<'_>, (method, target): (&str, &[u8]), out: &mut Output<'_>) {
+        let Found { at, place, start, headers, framing, .. } = *found;
+        let missed = self.exchanges.asks(place.ack, self.requests.standing, &mut out.anomalies.unpaired);
+        if self.exchanges.has_left() {
+            return self.leave(out);
         }
-        !half.standing.is_doubtful()
-    }
-
-    /// What looks like a head may be body: it is not told, but what it says of its length is tried.
-    fn doubt(&mut self, role: Role, body: Option<Body>, out: &mut Output<'_>) {
-        out.anomalies.doubtful_heads = out.anomalies.doubtful_heads.saturating_add(1);
-        if let Some(body) = body {
-            self.expect_body(role, body);
-        }
-    }
-
-    fn tell_request(&mut self, found: &Found<'_>, (method, target): (&str, &[u8]), when: Moment, out: &mut Output<'_>) {
-        let Found { at, start, headers, framing } = *found;
-        if self.requests.standing == Standing::Resumed {
-            let missed = self.exchanges.client_turn(&mut out.anomalies.unpaired);
-            if self.exchanges.has_left() {
-                return self.leave(out);
-            }
-            self.unobserved(missed, at, out);
-        }
+        self.unobserved(missed, at, out);
         let protocol = start.protocol();
         self.protocol = protocol;
         let kind = match method {
@@ -105,42 +76,21 @@ impl Http1 {
             _ if headers.iter().any(|header| header.name == HeaderName::UPGRADE) => Asked::Upgrade,
             _ => Asked::Other,
         };
-        let number = self.exchanges.ask(kind, &mut out.anomalies.unpaired);
-        if when.late && when.spoken != self.turns.spoken() {
-            // Its response may have passed.
-            self.exchanges.give_up_all(&mut out.anomalies.unpaired);
-        }
+        let number = self.exchanges.ask(kind, place.ack, &mut out.anomalies.unpaired);
         self.asked_at = at;
         let path = path(method, target);
         let head = RequestHead { method, path: &path, headers, complete: framing.is_some() };
         let (from, exchange) = (self.client, Some(number));
         (out.tell)(Message { at, from, exchange, protocol, body: MessageBody::Request(head) });
-        if self.exchanges.has_left() {
-            return self.leave(out);
-        }
         if let Some(framing) = framing {
             self.expect_body(Role::Requests, framing.of_request());
         }
     }
 
-    fn tell_response(&mut self, found: &Found<'_>, status: u16, mut when: Moment, out: &mut Output<'_>) {
-        let Found { at, start, headers, framing } = *found;
-        let standing = self.responses.standing;
-        if standing == Standing::Resumed {
-            self.exchanges.server_turn(&when, &mut out.anomalies.unpaired);
-        }
-        if self.exchanges.unanswered() == 0 && self.requests.is_waiting() && !when.late {
-            // The server had what is waited for here.
-            self.settle(Role::Requests, at, out);
-            if self.quiet {
-                return;
-            }
-            when.asked = self.exchanges.asked();
-        }
-        let answered = self.exchanges.answer(&when, standing, &mut out.anomalies.unpaired);
-        if !when.late {
-            self.turns.answered(self.exchanges.asked());
-        }
+    fn tell_response(&mut self, found: &Found<'_>, status: u16, out: &mut Output<'_>) {
+        let Found { at, place, start, headers, framing, .. } = *found;
+        let answered = self.exchanges.answer(place.seq, self.responses.standing, &mut out.anomalies.unpaired);
+        self.turns.server_answered(place);
         if self.exchanges.has_left() {
             return self.leave(out);
         }
@@ -156,7 +106,7 @@ impl Http1 {
         let body = framing.of_response(status, answered.kind == Asked::Head);
         if answered.kind == Asked::Unseen && body != Body::Sized(0) {
             // The request may have been HEAD or CONNECT.
-            self.responses.standing = Standing::Chained;
+            return self.responses.drift();
         }
         self.expect_body(Role::Responses, body);
     }
@@ -175,8 +125,8 @@ impl Http1 {
         match body {
             Body::Sized(length) => half.expect_sized(length),
             Body::Chunked => half.expected = Expected::Chunked(Chunks::new()),
-            Body::UntilClose if !half.standing.is_doubtful() => half.expected = Expected::UntilClose,
-            Body::UntilClose | Body::Unclear => half.drift(),
+            Body::UntilClose => half.expected = Expected::UntilClose,
+            Body::Unclear => half.drift(),
         }
     }
 }
