@@ -1,11 +1,13 @@
-//! Short connections on an interface: a new one for every request, on ports that are used again at once. The observer sees them
-//! by the socket filter, where no packet names its socket; its report against the services' own logs, exactly.
+//! What is short. Connections on an interface: a new one for every request, on ports that are used again at once; the observer
+//! sees them by the socket filter, where no packet names its socket. And processes that live for one request. Its report
+//! against the services' own logs, exactly.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
@@ -24,7 +26,11 @@ struct Service(Child);
 impl Service {
     /// Starts `name` at a site and waits until it serves.
     fn start(name: &str, site: &Site, arguments: [&str; 3], log: &Path) -> Result<Self> {
-        let mut child = command(name, site, arguments, log).stdout(Stdio::piped()).spawn()?;
+        Self::spawn(name, command(name, site, arguments, log))
+    }
+
+    fn spawn(name: &str, mut command: Command) -> Result<Self> {
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().context("it has an output")?;
         let service = Self(child);
         let mut line = String::new();
@@ -48,13 +54,27 @@ fn command(name: &str, site: &Site, [listen, next, peer]: [&str; 3], log: &Path)
     command
 }
 
-/// A customer calls the front, the front calls the back at `site`; everything must be told as they know it themselves.
-fn every_request_is_told_once_and_to_its_owner(name: &str, site: &Site) -> Result<()> {
+/// An observer sees the whole host, and these tests tell their services apart by name alone: one test at a time.
+static ONLY: Mutex<()> = Mutex::new(());
+
+fn only() -> MutexGuard<'static, ()> {
+    ONLY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where a test keeps its files; empty.
+fn place(name: &str) -> Result<PathBuf> {
     let place: PathBuf = scratch().join("tests").join(name);
     if place.exists() {
         std::fs::remove_dir_all(&place)?;
     }
     std::fs::create_dir_all(&place)?;
+    Ok(place)
+}
+
+/// A customer calls the front, the front calls the back at `site`; everything must be told as they know it themselves.
+fn every_request_is_told_once_and_to_its_owner(name: &str, site: &Site) -> Result<()> {
+    let _only = only();
+    let place = place(name)?;
     let log = |service: &str| place.join(format!("{service}.jsonl"));
     let held = (0..2).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<Vec<_>, _>>()?;
     let [front, metrics]: [SocketAddr; 2] = [held[0].local_addr()?, held[1].local_addr()?];
@@ -99,4 +119,63 @@ fn over_loopback_every_request_is_told_once_and_to_its_owner() -> Result<()> {
 #[test]
 fn to_another_network_namespace_every_request_is_told_once_and_to_its_owner() -> Result<()> {
     every_request_is_told_once_and_to_its_owner("short-namespace", &Site::Namespace(Namespace::create()?))
+}
+
+/// A client as in a script: connects, asks, reads the first line of the answer, ends. Its arguments: address, port, number of the trace.
+const CLIENT: &str = r#"exec 3<>"/dev/tcp/$0/$1"
+printf 'GET /order HTTP/1.1\r\nHost: back\r\nConnection: close\r\ntraceparent: 00-%032x-00f067aa0ba902b7-01\r\n\r\n' "$2" >&3
+read -r line <&3 && [[ $line == *200* ]]"#;
+
+#[test]
+fn a_process_that_lives_for_one_request_is_known_by_its_program() -> Result<()> {
+    let _only = only();
+    let place = place("short-lived")?;
+    let held = (0..2).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<Vec<_>, _>>()?;
+    let [back, metrics]: [SocketAddr; 2] = [held[0].local_addr()?, held[1].local_addr()?];
+    drop(held);
+    let _server = Service::start("cellar-door", &HERE, [&back.to_string(), "-", "-"], &place.join("back.jsonl"))?;
+    let audits = place.join("audits");
+    let configuration = place.join("observer.yaml");
+    let text = format!("prometheus: {{listen: \"{metrics}\"}}\naudit: {{directory: {}}}\n", audits.display());
+    std::fs::write(&configuration, text)?;
+    let observer = Observer::start(&binary(false)?, &configuration, metrics, &audits, &place.join("report.txt"))?;
+    for number in 1..=ORDERS {
+        let mut client = Command::new("bash");
+        client.args(["-c", CLIENT, &back.ip().to_string(), &back.port().to_string(), &number.to_string()]);
+        ensure!(client.status()?.success(), "request {number} failed");
+    }
+    let (report, _) = observer.stop()?;
+    let hops = reported(&report, &["bash"]).hops;
+    let background = BTreeMap::from([("background", ORDERS)]);
+    assert_eq!(hops, BTreeMap::from([(("bash".to_owned(), "cellar-door".to_owned()), background)]));
+    Ok(())
+}
+
+#[test]
+fn a_service_that_is_also_reached_over_a_unix_socket_is_accused_of_nothing() -> Result<()> {
+    let _only = only();
+    let place = place("unix-socket")?;
+    let log = |service: &str| place.join(format!("{service}.jsonl"));
+    let held = (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<Vec<_>, _>>()?;
+    let [kitchen, cellar, metrics]: [SocketAddr; 3] =
+        [held[0].local_addr()?, held[1].local_addr()?, held[2].local_addr()?];
+    drop(held);
+    let (kitchen, cellar) = (kitchen.to_string(), cellar.to_string());
+    let _cellar = Service::start("cellar", &HERE, [&cellar, "-", "-"], &log("cellar"))?;
+    let mut behind = command("kitchen", &HERE, [&kitchen, &cellar, "cellar"], &log("kitchen"));
+    behind.env("UNIX_SOCKET", place.join("kitchen.sock"));
+    let _kitchen = Service::spawn("kitchen", behind)?;
+    let audits = place.join("audits");
+    let configuration = place.join("observer.yaml");
+    let text = format!("prometheus: {{listen: \"{metrics}\"}}\naudit: {{directory: {}}}\n", audits.display());
+    std::fs::write(&configuration, text)?;
+    let observer = Observer::start(&binary(false)?, &configuration, metrics, &audits, &place.join("report.txt"))?;
+    let mut customer = command("customer", &HERE, ["-", &kitchen, "kitchen"], &log("customer"));
+    ensure!(customer.arg(ORDERS.to_string()).status()?.success(), "an order failed");
+    let (report, _) = observer.stop()?;
+    // What it hands on came to it, wherever from; for what it sends without context the request may have come unseen.
+    let hops = reported(&report, &["kitchen"]).hops;
+    let expected = BTreeMap::from([("continued", ORDERS / 4 * 3), ("unattributed", ORDERS / 4)]);
+    assert_eq!(hops, BTreeMap::from([(("kitchen".to_owned(), "cellar".to_owned()), expected)]));
+    Ok(())
 }

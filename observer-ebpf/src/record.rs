@@ -10,7 +10,7 @@ pub enum Kind {
     Tls = 2,
     /// A flow that opens with the HTTP/2 preface.
     Http2 = 3,
-    /// `connect()`: `destination` is where to, `token` the process.
+    /// `connect()`: `destination` is where to, `token` the process; captured is its command name ([`COMMAND_BYTES`]).
     Connects = 4,
     /// `bind()`: `source` is the local address, `token` the process.
     Binds = 5,
@@ -55,6 +55,9 @@ pub const FLAG_CLOSES: u8 = 8;
 pub const FLAG_RESETS: u8 = 16;
 /// The packet acknowledges: without it `ack` says nothing.
 pub const FLAG_ACKNOWLEDGES: u8 = 32;
+
+/// Bytes of a command name, zeros at its end included (`TASK_COMM_LEN`, include/linux/sched.h).
+pub const COMMAND_BYTES: usize = 16;
 
 /// One event. Numbers are in the byte order of the host; addresses as on the wire, IPv4 mapped into IPv6 (RFC 4291 section
 /// 2.5.5.2).

@@ -1,15 +1,34 @@
 //! Socket hooks: whose a socket is, in the context of the process; and when a connection is established.
 
-use aya_ebpf::bindings::{BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB};
+use aya_ebpf::bindings::{
+    BPF_RB_FORCE_WAKEUP, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
+};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_socket_cookie, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_socket_cookie, bpf_ktime_get_ns,
+};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::Array;
 use aya_ebpf::programs::{SockAddrContext, SockContext, SockOpsContext};
 use aya_log_ebpf::debug;
 use core::ffi::c_void;
+use core::ptr::addr_of_mut;
 use observer_ebpf::loss::Loss;
-use observer_ebpf::record::{Kind, Record};
+use observer_ebpf::record::{COMMAND_BYTES, Kind, Record};
 
 use crate::ring::{RECORDS, is_pressed, lose, submit_flags};
+
+/// The newest process at each place, by its id.
+#[map]
+static PROCESSES: Array<u32> = Array::with_max_entries(PROCESS_PLACES, 0);
+const PROCESS_PLACES: u32 = 1024;
+
+/// A record that names the program of its process.
+#[repr(C)]
+struct Event {
+    record: Record,
+    command: [u8; COMMAND_BYTES],
+}
 
 const TCP: u32 = 6;
 const STREAM: u32 = 1;
@@ -96,17 +115,25 @@ fn tell(kind: Kind, ctx: *mut c_void, process: u64, ends: Ends) {
         lose(Loss::SocketEventRingFull);
         return;
     }
-    let Some(mut entry) = RECORDS.reserve::<Record>(0) else {
+    let Some(mut entry) = RECORDS.reserve::<Event>(0) else {
         lose(Loss::SocketEventRingFull);
         return;
     };
-    // SAFETY: helpers that these program types may call.
+    let event = entry.as_mut_ptr();
+    let in_process = !matches!(kind, Kind::Connected | Kind::Accepted);
+    let names = matches!(kind, Kind::Connects);
+    // SAFETY: helpers that these program types may call; `event` is reserved memory of this size.
     let (at_ns, socket, cgroup) = unsafe {
-        let in_process = !matches!(kind, Kind::Connected | Kind::Accepted);
+        let command = addr_of_mut!((*event).command);
+        command.cast::<[u64; 2]>().write([0; 2]);
+        if names {
+            // It fails for no process; then the name stays empty.
+            let _ = bpf_get_current_comm(command.cast(), COMMAND_BYTES as u32);
+        }
         (bpf_ktime_get_ns(), bpf_get_socket_cookie(ctx), if in_process { bpf_get_current_cgroup_id() } else { 0 })
     };
     debug!((), "socket {}: event {} of process {}", socket, kind as u8, process);
-    entry.write(Record {
+    let record = Record {
         at_ns,
         socket,
         cgroup,
@@ -117,13 +144,28 @@ fn tell(kind: Kind, ctx: *mut c_void, process: u64, ends: Ends) {
         destination_port: ends.remote_port,
         seq: ends.sends,
         wire_len: ends.receives,
-        captured: 0,
+        captured: if names { COMMAND_BYTES as u16 } else { 0 },
         kind: kind as u8,
         flags: 0,
         ack: 0,
         zero: 0,
-    });
-    entry.submit(submit_flags());
+    };
+    // SAFETY: as above.
+    unsafe { addr_of_mut!((*event).record).write(record) };
+    entry.submit(if names && is_new(process as u32) { BPF_RB_FORCE_WAKEUP as u64 } else { submit_flags() });
+}
+
+/// Whether a process has told nothing lately. User space is woken for it: it may end in a moment, and what `/proc` knows of
+/// it goes with it.
+#[inline(always)]
+fn is_new(process: u32) -> bool {
+    let Some(newest) = PROCESSES.get_ptr_mut(process & (PROCESS_PLACES - 1)) else { return false };
+    // SAFETY: the pointer is into the map. What two CPUs write at once costs a wakeup.
+    unsafe {
+        let is_new = *newest != process;
+        *newest = process;
+        is_new
+    }
 }
 
 /// An IPv4 address in wire order, mapped into IPv6.

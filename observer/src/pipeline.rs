@@ -219,6 +219,9 @@ impl Pipeline {
         if now.since(self.overdue_at) >= OVERDUE_INTERVAL {
             self.overdue_at = now;
             self.overdue(now);
+            for workload in self.parties.behind_unix_sockets() {
+                self.stages.hide(workload, Hidden::UnixSocket, now);
+            }
             self.stages.forget(|workload| self.parties.knows(workload));
         }
         if let Some(attribution) = self.parties.attribution() {

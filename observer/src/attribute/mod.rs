@@ -150,12 +150,12 @@ impl Attribution {
     /// Takes in what a socket hook told. Reads the process at its first event, while it exists, as far as time allows.
     pub fn event(&mut self, event: &SocketEvent) {
         match *event {
-            SocketEvent::Connects { socket, pid, cgroup, .. } => {
+            SocketEvent::Connects { socket, pid, cgroup, command, .. } => {
                 // A socket that was bound to a port of its own and now connects does not listen.
                 if let Some(listener) = self.listeners.remove(socket) {
                     self.workloads.unlisten(listener.workload, listener.local);
                 }
-                let state = self.state_by_process(Clue { pid, cgroup, connection: None });
+                let state = self.state_by_process(Clue { pid, cgroup, command, connection: None });
                 self.sockets.set(socket, state);
             }
             SocketEvent::Binds { socket, pid, cgroup, to } => {
@@ -290,8 +290,12 @@ impl Attribution {
     fn state_by_process(&mut self, clue: Clue) -> State {
         match self.processes.workload(clue.pid, &mut self.workloads) {
             Found::Workload(workload) => State::Owned(workload),
-            Found::Later => self.state_by_cgroup(clue.cgroup).unwrap_or(State::Waits(clue)),
-            Found::Gone => self.state_by_cgroup(clue.cgroup).unwrap_or(State::Waits(Clue { pid: 0, ..clue })),
+            found => {
+                let waits = Clue { pid: if found == Found::Later { clue.pid } else { 0 }, ..clue };
+                self.state_by_cgroup(clue.cgroup)
+                    .or_else(|| self.processes.unseen(clue.pid, clue.command, &mut self.workloads).map(State::Owned))
+                    .unwrap_or(State::Waits(waits))
+            }
         }
     }
 

@@ -88,6 +88,24 @@ pub struct ProcessFacts {
 const MANAGERS: [&str; 3] = ["systemd", "inetd", "xinetd"];
 
 impl ProcessFacts {
+    /// Of a process that was not looked at.
+    pub(super) fn of_unseen(pid: u32, command: &str) -> Self {
+        Self {
+            pid,
+            incarnation: Incarnation { started: 0, image: (0, 0) },
+            parent: 0,
+            forked: false,
+            executable: command.into(),
+            program: program_name(command, &[]).into(),
+            language: language(command),
+            environment: Environment::default(),
+            boundary: None,
+            cgroup_path: "".into(),
+            cgroup: 0,
+            network: 0,
+        }
+    }
+
     /// Whether it only holds sockets on behalf of the services that it starts.
     pub fn is_manager(&self) -> bool {
         MANAGERS.contains(&&*self.program)
@@ -133,6 +151,10 @@ impl Places {
             |_| read_text(&self.of_process(pid, "comm"), SMALL_BYTES_MAX).unwrap_or_default().trim_end().to_owned(),
             |path| path.to_string_lossy().into_owned(),
         );
+        if executable.is_empty() {
+            // It has just ended.
+            return None;
+        }
         let command_line = read_bytes(&self.of_process(pid, "cmdline"), ARGUMENTS_BYTES_MAX).unwrap_or_default();
         let command_line = String::from_utf8_lossy(&command_line);
         let arguments: Vec<&str> = command_line.split('\0').collect();

@@ -12,6 +12,7 @@ use super::listeners::Networks;
 use super::process::{Incarnation, Places, ProcessFacts, Stat};
 use super::survey::{NAMESPACES_MAX, local_addresses};
 use super::workloads::Workloads;
+use crate::capture::CommandName;
 
 /// Processes kept: twice the pids that Linux hands out by default (`PID_MAX_DEFAULT`, linux/threads.h).
 pub(super) const PROCESSES_MAX: usize = 65_536;
@@ -164,6 +165,15 @@ impl Processes {
             return self.known.get(&pid).map_or(Found::Gone, |known| Found::Workload(known.workload));
         };
         self.add(facts, workloads, ancestors).map_or(Found::Gone, Found::Workload)
+    }
+
+    /// The workload of a process that ended before it was looked at, or was not looked at because too many others were: no more
+    /// is known of it than what it was called. Should it still run, it is looked at when it is next heard of.
+    pub(super) fn unseen(&mut self, pid: u32, command: CommandName, workloads: &mut Workloads) -> Option<WorkloadId> {
+        let name = Some(command.name()).filter(|name| !name.is_empty())?;
+        let workload = self.add(ProcessFacts::of_unseen(pid, &name), workloads, 0)?;
+        self.end(pid, workloads);
+        Some(workload)
     }
 
     fn is_current(&self, pid: u32, stat: Stat) -> bool {

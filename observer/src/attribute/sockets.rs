@@ -4,6 +4,7 @@ use observer_core::ids::{SocketId, WorkloadId};
 use rustc_hash::FxHashMap;
 
 use super::Connection;
+use crate::capture::CommandName;
 
 /// Sockets whose owner is known, or known to be nobody; past it those that were not asked for since the last sweep go
 /// first. Some 24 bytes each.
@@ -29,6 +30,8 @@ pub(super) enum State {
 pub(super) struct Clue {
     /// The process that used it; zero: not known, or gone.
     pub(super) pid: u32,
+    /// What that process is called; empty: not known.
+    pub(super) command: CommandName,
     /// Its cgroup; zero: not known.
     pub(super) cgroup: u64,
     /// Its addresses.

@@ -18,6 +18,7 @@ pub use kernel::{KernelCapture, KernelSource, OpenError, Options};
 use observer_core::connection::{Address, Beginnings, Flow, Opaque, Packet, Tap};
 use observer_core::ids::SocketId;
 use observer_core::time::Timestamp;
+use observer_ebpf::record::COMMAND_BYTES;
 
 /// What a source yields.
 #[derive(Debug)]
@@ -46,6 +47,18 @@ pub enum Event<'a> {
     Socket(SocketEvent),
 }
 
+/// The command name of a thread (`comm`, man 5 proc): the first bytes of its executable's name, or what it calls itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommandName(pub [u8; COMMAND_BYTES]);
+
+impl CommandName {
+    /// As text, what is no UTF-8 replaced; empty where it is not known.
+    pub fn name(&self) -> String {
+        let end = self.0.iter().position(|&byte| byte == 0).unwrap_or(COMMAND_BYTES);
+        String::from_utf8_lossy(self.0.get(..end).unwrap_or_default()).into_owned()
+    }
+}
+
 /// What the socket hooks tell, from process context where a pid is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketEvent {
@@ -57,6 +70,8 @@ pub enum SocketEvent {
         pid: u32,
         /// Its cgroup v2 id.
         cgroup: u64,
+        /// What it is called, should it end before it is looked at.
+        command: CommandName,
         /// Where to.
         to: Address,
     },

@@ -13,7 +13,7 @@ use super::clock::Clock;
 use super::kernel::KernelSource;
 use super::releases::Releases;
 use super::unnamed::Unnamed;
-use super::{Event, SocketEvent};
+use super::{CommandName, Event, SocketEvent};
 
 /// Turns records into events.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Records {
             }
             Kind::Accepted => {
                 self.told += 1;
-                tell(self.socket_event(kind, &record));
+                tell(self.socket_event(kind, &record, captured));
                 let (clock, told) = (&self.clock, &mut self.told);
                 self.unnamed.named(&record, |record, captured| {
                     *told += 1;
@@ -91,7 +91,7 @@ impl Records {
             }
             Kind::Connects | Kind::Binds | Kind::Connected => {
                 self.told += 1;
-                tell(self.socket_event(kind, &record));
+                tell(self.socket_event(kind, &record, captured));
             }
         }
     }
@@ -111,13 +111,14 @@ impl Records {
         }
     }
 
-    fn socket_event(&self, kind: Kind, record: &Record) -> Event<'static> {
+    fn socket_event(&self, kind: Kind, record: &Record, captured: &[u8]) -> Event<'static> {
         let socket = SocketId(record.socket);
         let pid = u32::try_from(record.token).unwrap_or(0);
         let beginnings = self.releases.is_some().then_some(Beginnings { sent: record.seq, received: record.wire_len });
         Event::Socket(match kind {
             Kind::Connects => {
-                SocketEvent::Connects { socket, pid, cgroup: record.cgroup, to: flow(record).destination }
+                let command = captured.first_chunk().map_or(CommandName::default(), |bytes| CommandName(*bytes));
+                SocketEvent::Connects { socket, pid, cgroup: record.cgroup, command, to: flow(record).destination }
             }
             Kind::Binds => SocketEvent::Binds { socket, pid, cgroup: record.cgroup, to: flow(record).source },
             kind => {

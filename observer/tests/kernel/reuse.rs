@@ -1,13 +1,14 @@
 //! The same addresses and ports used again at once, while an interface is watched: each use is a connection of its own.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use observer::capture::SocketEvent;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::ends::{Ends, REQUEST, RESPONSE};
-use crate::seen::{Seen, Side};
+use crate::seen::{Seen, SeenPacket, Side};
 use crate::wire::{on, with_least_privileges};
 
 /// How a connection ends.
@@ -27,10 +28,18 @@ const USES: usize = 30;
 /// A connection from `from` to a listener.
 pub fn connection(from: SocketAddr, listener: &TcpListener, to: SocketAddr) -> Ends {
     let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
-    sockopt::set_socket_reuseaddr(&socket, true).unwrap();
-    rustix::net::bind(&socket, &from).unwrap();
-    rustix::net::connect(&socket, &to).unwrap();
+    let started = Instant::now();
+    let socket = loop {
+        let socket = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
+        sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+        rustix::net::bind(&socket, &from).unwrap();
+        match rustix::net::connect(&socket, &to) {
+            Ok(()) => break socket,
+            // The last acknowledgement of the connection before is still on its way.
+            Err(Errno::ADDRNOTAVAIL) if started.elapsed() < Duration::from_secs(10) => std::thread::yield_now(),
+            Err(error) => panic!("{from} to {to}: {error}"),
+        }
+    };
     Ends::of(TcpStream::from(socket), listener.accept().unwrap().0)
 }
 
@@ -83,8 +92,10 @@ fn each_use_is_a_connection(seen: &mut Seen, listens: &str, to: &str, from: &str
 }
 
 /// Where the kernel says that a connection begins, its first bytes are seen, and they are joined with its sockets.
-fn joins_are_true(seen: &Seen, cookies: &[(u64, u64)]) {
-    let requests: Vec<_> = seen.packets.iter().filter(|packet| packet.bytes == REQUEST).collect();
+fn joins_are_true(seen: &Seen, client: &str, cookies: &[(u64, u64)]) {
+    let client: SocketAddr = client.parse().unwrap();
+    let is_request = |packet: &&SeenPacket| packet.from == client && packet.bytes == REQUEST;
+    let requests: Vec<_> = seen.packets.iter().filter(is_request).collect();
     assert_eq!(requests.len(), cookies.len());
     for (index, (client_cookie, server_cookie)) in cookies.iter().enumerate() {
         assert_eq!(requests[index].holders, (Some(*client_cookie), Some(*server_cookie)));
@@ -116,7 +127,7 @@ fn each_use_of_a_pair_of_ports_is_a_connection() {
     for (listens, to, from) in cases {
         let mut seen = Seen::open(&on("lo"));
         let cookies = each_use_is_a_connection(&mut seen, listens, to, from);
-        joins_are_true(&seen, &cookies);
+        joins_are_true(&seen, from, &cookies);
     }
 }
 

@@ -13,6 +13,7 @@ use super::naming::NamedBy;
 use super::sock_diag::{TcpSocket, address};
 use super::survey::survey;
 use super::*;
+use crate::capture::CommandName;
 
 mod changes;
 mod owners;
@@ -123,6 +124,6 @@ pub(super) fn service(attribution: &mut Attribution, end: EndQuery) -> String {
 pub(super) fn connects(attribution: &mut Attribution, number: u64, pid: u32) -> EndQuery {
     let to = parsed("192.0.2.1:80".parse().unwrap());
     let socket = SocketId(u64::MAX - number);
-    attribution.event(&SocketEvent::Connects { socket, pid, cgroup: 0, to });
+    attribution.event(&SocketEvent::Connects { socket, pid, cgroup: 0, command: CommandName::default(), to });
     EndQuery { socket: Some(socket), cgroup: 0, local: parsed("192.0.2.2:50000".parse().unwrap()), remote: to }
 }

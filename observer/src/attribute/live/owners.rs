@@ -119,6 +119,7 @@ fn a_container_is_known_by_its_cgroup_even_where_its_process_was_never_seen() {
         socket: SocketId(9),
         pid: u32::MAX,
         cgroup,
+        command: CommandName::default(),
         to: parsed("192.0.2.1:80".parse().unwrap()),
     };
     attribution.event(&unseen);
@@ -170,4 +171,16 @@ fn without_the_right_to_enter_namespaces_their_listeners_are_found_all_the_same(
     assert_eq!((listener.socket, listener.listens), (None, true));
     assert_eq!(found.holders[&listener.inode], [inside.pid()]);
     assert!(found.namespaces[&own].sockets.iter().all(|socket| socket.socket.is_some()));
+}
+
+#[test]
+fn a_process_that_ended_before_it_was_looked_at_is_called_by_its_command_name() {
+    let mut attribution = attribution();
+    let to = parsed("192.0.2.1:80".parse().unwrap());
+    let command = CommandName(*b"curl\0\0\0\0\0\0\0\0\0\0\0\0");
+    let socket = SocketId(9);
+    attribution.event(&SocketEvent::Connects { socket, pid: u32::MAX, cgroup: 0, command, to });
+    let end =
+        EndQuery { socket: Some(socket), cgroup: 0, local: parsed("192.0.2.2:50000".parse().unwrap()), remote: to };
+    assert_eq!(service(&mut attribution, end), "curl");
 }
