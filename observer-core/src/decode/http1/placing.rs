@@ -193,7 +193,8 @@ impl Http1 {
         if self.half(role).expected == Expected::Chunks && self.may_be_pipelined(piece, out) {
             // Of several the last one counts.
             let earlier = self.requests.ahead.take();
-            out.anomalies.doubtful_heads = out.anomalies.doubtful_heads.saturating_add(u64::from(earlier.is_some()));
+            let other = earlier.is_some_and(|ahead| ahead.first().is_some_and(|held| held.seq != piece.seq));
+            out.anomalies.doubtful_heads = out.anomalies.doubtful_heads.saturating_add(u64::from(other));
             return self.hold(role, piece, out);
         }
         if looks == Looks::Yes {
