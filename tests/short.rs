@@ -95,10 +95,10 @@ fn every_request_is_told_once_and_to_its_owner(name: &str, site: &Site) -> Resul
     let since_ns = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
     let mut customer = command("customer", &HERE, ["-", &front, "front"], &log("customer"));
     ensure!(customer.arg(ORDERS.to_string()).status()?.success(), "an order failed");
-    let (report, _) = observer.stop()?;
+    let (report, table) = observer.stop()?;
 
     assert_eq!(report.capture.sources, ["socket-filter"]);
-    assert_eq!(report.capture.lost, 0, "the observer lost records: {:?}", report.capture);
+    assert_eq!(report.capture.lost, 0, "the observer lost records:\n{table}");
     let (logged, told) = (read(&place, SERVICES.into_iter(), since_ns)?, reported(&report, &SERVICES));
     assert_eq!(logged.requests.values().map(|row| row.all()).sum::<u64>(), 2 * ORDERS);
     assert_eq!(told.requests, logged.requests);
