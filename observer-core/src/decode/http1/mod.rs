@@ -6,7 +6,7 @@
 //! where the next one begins: a sized body by arithmetic on sequence numbers, whether or not its bytes are shown; a chunked
 //! body by reading its chunks. What begins elsewhere is body. That knowledge is lost, the direction is *adrift*,
 //! - when bytes of a head or of chunk sizes are missing for good: they did not come within [`REORDER_WAIT_MAX`] or
-//!   [`super::http1::ahead`]'s bounds, or the exchange shows that the peer had them;
+//!   the bounds of [`ahead`], or the exchange shows that the peer had them;
 //! - when a tap that shows heads alone leaves out chunk sizes ([`Fidelity::Heads`]);
 //! - when the length is unclear (contradicting headers), or a head was longer than what is read.
 //!
