@@ -62,9 +62,9 @@ fn observe_by(source: &str, name: &str, site: &Site, plan: Plan) -> Result<Outco
     let sent = customers.finish()?;
     assert_eq!(sent.statuses, BTreeMap::from([("200".to_owned(), sent.requests)]));
 
-    let (report, _) = observer.stop()?;
+    let (report, table) = observer.stop()?;
     assert_eq!(report.capture.sources, [source]);
-    assert_eq!(report.capture.lost, 0, "the observer lost records: {:?}", report.capture);
+    assert_eq!(report.capture.lost, 0, "the observer lost records:\n{table}");
     // `capture.undecodable` is the whole host's; a head of the shop that was not decoded would be missing below.
     let services: Vec<&str> = names().collect();
     let logged = read(shop.logs(), names(), since_ns)?;

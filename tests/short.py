@@ -3,11 +3,12 @@
     short.py NAME LISTEN NEXT PEER LOG           serves at LISTEN (address:port), and calls NEXT for each request ("-": nobody)
     short.py NAME -      NEXT PEER LOG ORDERS    sends ORDERS requests to NEXT, one after the other, and ends
 
-PEER is the name of the service at NEXT. What was received and sent is written to LOG, a line of JSON each, as the services of
+Where UNIX_SOCKET names a path, it listens there too. PEER is the name of the service at NEXT. What was received and sent is written to LOG, a line of JSON each, as the services of
 the demo do.
 """
 
 import json
+import os
 import random
 import secrets
 import socket
@@ -104,6 +105,10 @@ if LISTEN == "-":
         # Between two orders the front is idle, which shows that what it sends follows from what it received.
         time.sleep(random.expovariate(100))
 else:
+    other_way_in = socket.socket(socket.AF_UNIX)
+    if "UNIX_SOCKET" in os.environ:
+        other_way_in.bind(os.environ["UNIX_SOCKET"])
+        other_way_in.listen()
     with socket.create_server(address(LISTEN)) as listener:
         print("ready", flush=True)
         while True:

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
@@ -25,8 +26,16 @@ fn command(name: &str, site: &Site, [listen, next, peer]: [&str; 3], log: &Path)
     service::command(Path::new("/usr/bin/python3"), "short.py", name, site, &[listen, next, peer], log)
 }
 
+/// An observer sees the whole host, and these tests tell their services apart by name alone: one test at a time.
+static ONLY: Mutex<()> = Mutex::new(());
+
+fn only() -> MutexGuard<'static, ()> {
+    ONLY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A customer calls the front, the front calls the back at `site`; everything must be told as they know it themselves.
 fn every_request_is_told_once_and_to_its_owner(name: &str, site: &Site) -> Result<()> {
+    let _only = only();
     let place = place(name)?;
     let log = |service: &str| place.join(format!("{service}.jsonl"));
     let held = (0..2).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<Vec<_>, _>>()?;
@@ -48,10 +57,10 @@ fn every_request_is_told_once_and_to_its_owner(name: &str, site: &Site) -> Resul
     let since_ns = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
     let mut customer = command("customer", &HERE, ["-", &front, "front"], &log("customer"));
     ensure!(customer.arg(ORDERS.to_string()).status()?.success(), "an order failed");
-    let (report, _) = observer.stop()?;
+    let (report, table) = observer.stop()?;
 
     assert_eq!(report.capture.sources, ["socket-filter"]);
-    assert_eq!(report.capture.lost, 0, "the observer lost records: {:?}", report.capture);
+    assert_eq!(report.capture.lost, 0, "the observer lost records:\n{table}");
     let (logged, told) = (read(&place, SERVICES.into_iter(), since_ns)?, reported(&report, &SERVICES));
     assert_eq!(logged.requests.values().map(|row| row.all()).sum::<u64>(), 2 * ORDERS);
     assert_eq!(told.requests, logged.requests);
@@ -81,11 +90,13 @@ read -r line <&3 && [[ $line == *200* ]]"#;
 
 #[test]
 fn a_process_that_lives_for_one_request_is_known_by_its_program() -> Result<()> {
+    let _only = only();
     let place = place("short-lived")?;
     let held = (0..2).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<Vec<_>, _>>()?;
     let [back, metrics]: [SocketAddr; 2] = [held[0].local_addr()?, held[1].local_addr()?];
     drop(held);
-    let _back = Service::start(command("back", &HERE, [&back.to_string(), "-", "-"], &place.join("back.jsonl")))?;
+    let _server =
+        Service::start(command("cellar-door", &HERE, [&back.to_string(), "-", "-"], &place.join("back.jsonl")))?;
     let audits = place.join("audits");
     let configuration = place.join("observer.yaml");
     let text = format!("prometheus: {{listen: \"{metrics}\"}}\naudit: {{directory: {}}}\n", audits.display());
@@ -99,6 +110,35 @@ fn a_process_that_lives_for_one_request_is_known_by_its_program() -> Result<()> 
     let (report, _) = observer.stop()?;
     let hops = reported(&report, &["bash"]).hops;
     let background = BTreeMap::from([("background", ORDERS)]);
-    assert_eq!(hops, BTreeMap::from([(("bash".to_owned(), "back".to_owned()), background)]));
+    assert_eq!(hops, BTreeMap::from([(("bash".to_owned(), "cellar-door".to_owned()), background)]));
+    Ok(())
+}
+
+#[test]
+fn a_service_that_is_also_reached_over_a_unix_socket_is_accused_of_nothing() -> Result<()> {
+    let _only = only();
+    let place = place("unix-socket")?;
+    let log = |service: &str| place.join(format!("{service}.jsonl"));
+    let held = (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<Vec<_>, _>>()?;
+    let [kitchen, cellar, metrics]: [SocketAddr; 3] =
+        [held[0].local_addr()?, held[1].local_addr()?, held[2].local_addr()?];
+    drop(held);
+    let (kitchen, cellar) = (kitchen.to_string(), cellar.to_string());
+    let _cellar = Service::start(command("cellar", &HERE, [&cellar, "-", "-"], &log("cellar")))?;
+    let mut behind = command("kitchen", &HERE, [&kitchen, &cellar, "cellar"], &log("kitchen"));
+    behind.env("UNIX_SOCKET", place.join("kitchen.sock"));
+    let _kitchen = Service::start(behind)?;
+    let audits = place.join("audits");
+    let configuration = place.join("observer.yaml");
+    let text = format!("prometheus: {{listen: \"{metrics}\"}}\naudit: {{directory: {}}}\n", audits.display());
+    std::fs::write(&configuration, text)?;
+    let observer = Observer::start(&binary(false)?, &configuration, metrics, &audits, &place.join("report.txt"))?;
+    let mut customer = command("customer", &HERE, ["-", &kitchen, "kitchen"], &log("customer"));
+    ensure!(customer.arg(ORDERS.to_string()).status()?.success(), "an order failed");
+    let (report, _) = observer.stop()?;
+    // What it hands on came to it, wherever from; for what it sends without context the request may have come unseen.
+    let hops = reported(&report, &["kitchen"]).hops;
+    let expected = BTreeMap::from([("continued", ORDERS / 4 * 3), ("unattributed", ORDERS / 4)]);
+    assert_eq!(hops, BTreeMap::from([(("kitchen".to_owned(), "cellar".to_owned()), expected)]));
     Ok(())
 }

@@ -81,11 +81,12 @@ fn measure(talk: &mut Talk, reads_context: bool) -> f64 {
     };
     let mut seqs = [0_u32; 2];
     let mut send = |at: u64, from: End, bytes: &[u8], body: u32| {
-        let seq = &mut seqs[usize::from(from == End::Second)];
+        let (at, end) = (Timestamp(at), usize::from(from == End::Second));
+        let (seq, ack) = (seqs[end], Some(seqs[1 - end]));
         let wire_len = u32::try_from(bytes.len()).unwrap_or(0) + body;
-        let piece = Piece { at: Timestamp(at), from, seq: *seq, wire_len, bytes: black_box(bytes), link: None };
+        let piece = Piece { at, from, seq, ack, wire_len, bytes: black_box(bytes), link: None };
         conversation.piece(&piece, extractors.interest(), &mut anomalies, &mut tell);
-        *seq = seq.wrapping_add(wire_len);
+        seqs[end] = seq.wrapping_add(wire_len);
     };
     send(0, End::First, talk.beginning, 0);
     let begun = processor_ns();

@@ -48,6 +48,8 @@ pub struct Packet<'a> {
     pub flow: Flow,
     /// Sequence number of the first payload byte.
     pub seq: u32,
+    /// Sequence number behind the last byte that the sender had received of the other end; `None` where it said none.
+    pub ack: Option<u32>,
     /// Payload bytes on the wire.
     pub wire_len: u32,
     /// The first of these, as many as were captured.

@@ -63,7 +63,7 @@ pub struct Message<'a> {
     /// The end that sent it.
     pub from: End,
     /// The number of the exchange on this connection: of a request its own, of a response that of its request. `None` where
-    /// the request of a response was not seen (a stream joined in the middle).
+    /// the request of a response was not seen (a stream joined in the middle), or where a loss leaves open which one it is.
     pub exchange: Option<u64>,
     /// The protocol of the connection.
     pub protocol: Protocol,

@@ -19,8 +19,8 @@ pub struct FlowSlot {
     pub opening: u64,
     /// Sequence number of the first byte of the newest head. Of HTTP/2 that of the next frame header.
     pub start_seq: u32,
-    /// Sequence number after its last byte, once `state` is [`ENDED`]. Of HTTP/2 the end of what was told last, up to and from
-    /// which every frame is known; zero where one was missed.
+    /// Sequence number after the last byte of the newest finished head; zero: none of this flow was seen. Of HTTP/2 the end of
+    /// what was told last, up to and from which every frame is known; zero where one was missed.
     pub end_seq: u32,
     /// Sequence number of the next byte in order. Of HTTP/2 that of the next byte that is looked at.
     pub next_seq: u32,

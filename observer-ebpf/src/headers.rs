@@ -13,6 +13,7 @@ use crate::ring::lose;
 pub(crate) const FIN: u8 = 1;
 pub(crate) const SYN: u8 = 2;
 pub(crate) const RST: u8 = 4;
+pub(crate) const ACK: u8 = 16;
 
 const TCP: u8 = 6;
 /// Ethertypes as `skb->protocol` shows them: 802.1Q and 802.1ad.
@@ -33,6 +34,8 @@ pub(crate) struct Headers {
     pub(crate) ports: u32,
     /// Sequence number of the first payload byte.
     pub(crate) seq: u32,
+    /// Acknowledgement number; without [`ACK`] it says nothing.
+    pub(crate) ack: u32,
     pub(crate) flags: u8,
     /// Where the payload begins, from the start of the packet.
     pub(crate) payload_at: u32,
@@ -85,6 +88,7 @@ pub(crate) fn read<const TAP: u8>(ctx: &SkBuffContext) -> Option<Headers> {
                 destination: mapped(*words.add(4)),
                 ports: *words.add(5),
                 seq: u32::from_be(*words.add(6)),
+                ack: u32::from_be(*words.add(7)),
                 flags: *(data as *const u8).add(33),
                 payload_at: 20 + u32::from(*(data as *const u8).add(32) >> 4) * 4,
                 payload_len: 0,
@@ -107,6 +111,7 @@ pub(crate) fn read<const TAP: u8>(ctx: &SkBuffContext) -> Option<Headers> {
                     destination: [pair(words.add(6)), pair(words.add(8))],
                     ports: *words.add(10),
                     seq: u32::from_be(*words.add(11)),
+                    ack: u32::from_be(*words.add(12)),
                     flags: *(data as *const u8).add(53),
                     payload_at: 40 + u32::from(*(data as *const u8).add(52) >> 4) * 4,
                     payload_len: 0,
@@ -193,6 +198,7 @@ fn load(ctx: &SkBuffContext, base: u32) -> Option<Headers> {
         destination,
         ports: tcp.word(0),
         seq: u32::from_be(tcp.word(1)),
+        ack: u32::from_be(tcp.word(2)),
         flags: (tcp.word(3) >> 8) as u8,
         payload_at: base + transport_at + (tcp.word(3) >> 4 & 15) * 4,
         payload_len: 0,

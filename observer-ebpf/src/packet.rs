@@ -150,7 +150,9 @@ fn goes_on<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut Flow
                 return Part::Frames;
             }
             _ => {
-                slot.state = FRESH;
+                // What the head before it was followed by goes on.
+                slot.state = if slot.end_seq == 0 { FRESH } else { ENDED };
+                slot.start_seq = slot.end_seq;
                 return Part::Unclaimed;
             }
         }
@@ -166,6 +168,9 @@ fn begins<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowS
         Opening::Head => {
             if !known || (slot.socket == 0 && TAP != TAP_WIRE) {
                 claim::<TAP>(ctx, slot, flow);
+            }
+            if !known {
+                slot.end_seq = 0;
             }
             slot.start_seq = packet.seq;
             slot.opening = low;

@@ -74,6 +74,8 @@ pub(crate) fn copy<const WORDS: usize>(
     // SAFETY: `piece` is reserved memory of this size; nothing refers to it before it is written.
     let words = unsafe { addr_of_mut!((*piece).words) }.cast::<u64>();
     let wanted = min(forget(stretch.len, zero), room);
+    // SAFETY: as for `words`.
+    unsafe { claim_lines::<WORDS>(words, wanted) };
     // The mask tells every verifier from 5.10 on that the length is 1 to `room`; it must stand directly before the call.
     let len = (forget(wanted - 1, zero) & (room - 1)) + 1;
     // SAFETY: `len` is at most the size of `words`.
@@ -111,6 +113,18 @@ pub(crate) fn copy<const WORDS: usize>(
     entry.submit(submit_flags());
     let more = forget(u32::from(more), zero) != 0;
     Some(Copied { len: forget(len, zero), tail: forget(tail, zero), end, pipelined, more })
+}
+
+/// Writes to each cache line that a copy will fill. User space has read these lines on another CPU and they must come back from
+/// there: of plain stores all at a time, of a copy in turn.
+#[inline(always)]
+unsafe fn claim_lines<const WORDS: usize>(words: *mut u64, len: u32) {
+    let mut at = 0;
+    while at < WORDS && (at as u32) * 8 < len {
+        // SAFETY: below `WORDS`.
+        unsafe { words.add(at).write_volatile(0) };
+        at += 8;
+    }
 }
 
 /// Copies as much of a stretch as fits into `WORDS` words (a power of two), without a look at it. Returns how many bytes;

@@ -50,6 +50,8 @@ pub const FLAG_LOOPED: u8 = 4;
 pub const FLAG_CLOSES: u8 = 8;
 /// The packet carries RST.
 pub const FLAG_RESETS: u8 = 16;
+/// The packet acknowledges: without it `ack` says nothing.
+pub const FLAG_ACKNOWLEDGES: u8 = 32;
 
 /// Bytes of a command name, zeros at its end included (`TASK_COMM_LEN`, include/linux/sched.h).
 pub const COMMAND_BYTES: usize = 16;
@@ -87,7 +89,7 @@ pub struct Record {
     pub kind: u8,
     /// The tap and the `FLAG_` bits.
     pub flags: u8,
-    /// Always zero.
+    /// Of a packet: the sequence number behind the last byte that its sender had received of the other end.
     pub ack: u32,
     /// Of HTTP/2 the sequence number from which to `seq` there are only frames that no decoder needs; zero where that is not
     /// known, and of everything else.
@@ -143,10 +145,8 @@ mod tests {
         assert_eq!(record.destination[15], 64);
         assert_eq!(record.seq, u32::from_ne_bytes([69, 70, 71, 72]));
         assert_eq!((record.kind, record.flags), (79, 80));
-        assert_eq!(
-            (record.ack, record.link),
-            (u32::from_ne_bytes([81, 82, 83, 84]), u32::from_ne_bytes([85, 86, 87, 88]))
-        );
+        assert_eq!(record.ack, u32::from_ne_bytes([81, 82, 83, 84]));
+        assert_eq!(record.link, u32::from_ne_bytes([85, 86, 87, 88]));
         assert_eq!(captured, [89, 90]);
     }
 

@@ -4,9 +4,11 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::programs::SkBuffContext;
 use observer_ebpf::HEAD_BYTES_MAX;
 use observer_ebpf::flow::{ENDED, FRAMES, FRESH, FlowSlot, forget};
-use observer_ebpf::record::{FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_WIRE};
+use observer_ebpf::record::{
+    FLAG_ACKNOWLEDGES, FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_WIRE,
+};
 
-use crate::headers::{FIN, Headers, LOOPBACK, RST};
+use crate::headers::{ACK, FIN, Headers, LOOPBACK, RST};
 use crate::piece::{BLIND_BYTES, Copied, HEAD_TAIL, Stretch, bare, copy, copy_blindly, first_bytes, min};
 
 /// Payloads up to this length are one record.
@@ -158,7 +160,9 @@ pub(crate) fn template<const TAP: u8>(
     let looped = TAP != TAP_WIRE && unsafe { (*ctx.skb.skb).ifindex } == LOOPBACK;
     let closes = packet.flags & (FIN | RST) != 0;
     let resets = (packet.flags & RST) * (FLAG_RESETS / RST);
-    let flags = TAP | resets | if looped { FLAG_LOOPED } else { 0 } | if closes { FLAG_CLOSES } else { 0 };
+    let acknowledges = (packet.flags & ACK) * (FLAG_ACKNOWLEDGES / ACK);
+    let flags =
+        TAP | resets | acknowledges | if looped { FLAG_LOOPED } else { 0 } | if closes { FLAG_CLOSES } else { 0 };
     Record {
         at_ns: now::<TAP>(ctx),
         socket: slot.socket,
@@ -173,7 +177,7 @@ pub(crate) fn template<const TAP: u8>(
         captured: 0,
         kind: kind as u8,
         flags: forget(u32::from(flags), slot.zero) as u8,
-        ack: slot.zero,
+        ack: packet.ack,
         link: slot.zero,
     }
 }

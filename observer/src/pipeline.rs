@@ -180,8 +180,8 @@ impl Pipeline {
             socket: sight.connection.socket(end),
             cgroup: sight.connection.state.cgroups[place(end)],
         });
-        let Packet { at, seq, wire_len, bytes, link, .. } = *packet;
-        let piece = Piece { at, from, seq, wire_len, bytes, link };
+        let Packet { at, seq, ack, wire_len, bytes, link, .. } = *packet;
+        let piece = Piece { at, from, seq, ack, wire_len, bytes, link };
         let Line { conversation, known, link: between, buffered_bytes: before, .. } = &mut sight.connection.state;
         let interest = stages.interest();
         let mut tell = |message: observer_core::message::Message<'_>| {
@@ -242,6 +242,9 @@ impl Pipeline {
         if now.since(self.overdue_at) >= OVERDUE_INTERVAL {
             self.overdue_at = now;
             self.overdue(now);
+            for workload in self.parties.behind_unix_sockets() {
+                self.stages.hide(workload, Hidden::UnixSocket, now);
+            }
             self.stages.forget(|workload| self.parties.knows(workload));
         }
         if let Some(attribution) = self.parties.attribution() {

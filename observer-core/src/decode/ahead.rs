@@ -29,45 +29,46 @@ impl Distance {
     }
 }
 
-/// A piece that was copied.
-#[derive(Debug)]
-pub(super) struct Held<W> {
-    pub(super) at: Timestamp,
-    pub(super) seq: u32,
-    pub(super) wire_len: u32,
-    pub(super) bytes: Box<[u8]>,
-    /// What had been told when it came.
-    pub(super) when: W,
+/// Whether a sequence number is farther than another.
+pub(super) fn is_ahead(seq: u32, of: u32) -> bool {
+    matches!(Distance::of(seq, of), Distance::Ahead(1..))
 }
 
-impl<W> Held<W> {
+/// A piece that was copied.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) at: Timestamp,
+    pub(super) seq: u32,
+    pub(super) ack: Option<u32>,
+    pub(super) wire_len: u32,
+    pub(super) bytes: Box<[u8]>,
+    /// As in [`Piece::link`].
+    pub(super) link: Option<u32>,
+}
+
+impl Held {
     pub(super) fn piece(&self, from: End) -> Piece<'_> {
-        Piece { at: self.at, from, seq: self.seq, wire_len: self.wire_len, bytes: &self.bytes, link: None }
+        let Self { at, seq, ack, wire_len, ref bytes, link } = *self;
+        Piece { at, from, seq, ack, wire_len, bytes, link }
     }
 }
 
 /// The pieces held of one direction.
-#[derive(Debug)]
-pub(super) struct Ahead<W> {
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
     /// Sorted by distance from where the direction stands, the farthest first.
-    pieces: Vec<Held<W>>,
+    pieces: Vec<Held>,
     bytes: usize,
 }
 
-impl<W> Default for Ahead<W> {
-    fn default() -> Self {
-        Self { pieces: Vec::new(), bytes: 0 }
-    }
-}
-
-impl<W> Ahead<W> {
+impl Ahead {
     /// Whether the piece fits.
     pub(super) fn has_room(&self, piece: &Piece<'_>) -> bool {
         self.pieces.len() < AHEAD_PIECES_MAX && self.bytes.saturating_add(piece.bytes.len()) <= AHEAD_BYTES_MAX
     }
 
     /// Keeps a piece that begins ahead of `next`; one that is held already is dropped.
-    pub(super) fn hold(&mut self, piece: &Piece<'_>, next: u32, when: W) {
+    pub(super) fn hold(&mut self, piece: &Piece<'_>, next: u32) {
         let distance = |seq: u32| seq.wrapping_sub(next);
         let at = self.pieces.partition_point(|held| distance(held.seq) > distance(piece.seq));
         if let Some(held) = self.pieces.get(at).filter(|held| held.seq == piece.seq)
@@ -76,17 +77,17 @@ impl<W> Ahead<W> {
             return;
         }
         self.bytes = self.bytes.saturating_add(piece.bytes.len());
-        let Piece { at: time, seq, wire_len, bytes, .. } = *piece;
-        self.pieces.insert(at, Held { at: time, seq, wire_len, bytes: bytes.into(), when });
+        let Piece { at: time, seq, ack, wire_len, bytes, link, .. } = *piece;
+        self.pieces.insert(at, Held { at: time, seq, ack, wire_len, bytes: bytes.into(), link });
     }
 
     /// The nearest piece.
-    pub(super) fn first(&self) -> Option<&Held<W>> {
+    pub(super) fn first(&self) -> Option<&Held> {
         self.pieces.last()
     }
 
     /// Takes the nearest piece out.
-    pub(super) fn pop(&mut self) -> Option<Held<W>> {
+    pub(super) fn pop(&mut self) -> Option<Held> {
         let held = self.pieces.pop()?;
         self.bytes = self.bytes.saturating_sub(held.bytes.len());
         Some(held)
@@ -100,7 +101,7 @@ impl<W> Ahead<W> {
     /// Bytes held.
     pub(super) fn buffered_bytes(&self) -> usize {
         self.bytes
-            .saturating_add(self.pieces.capacity().saturating_mul(size_of::<Held<W>>()))
+            .saturating_add(self.pieces.capacity().saturating_mul(size_of::<Held>()))
             .saturating_add(size_of::<Self>())
     }
 }

@@ -23,6 +23,8 @@ pub struct Piece<'a> {
     pub from: End,
     /// TCP sequence number of the first byte.
     pub seq: u32,
+    /// Sequence number behind the last byte of the other direction that the sender had received; `None` where it said none.
+    pub ack: Option<u32>,
     /// How many bytes were on the wire from `seq` on.
     pub wire_len: u32,
     /// The first bytes of these, as many as were captured; possibly none, never more than `wire_len`.
@@ -54,8 +56,8 @@ pub struct Anomalies {
     pub unpaired: u64,
     /// How often the reorder buffer was full: what it waited for was then taken for lost.
     pub reorder_overflow: u64,
-    /// Pieces that look like a head where it is not certain that one begins: taken for body. Of HTTP/2 what looked like a
-    /// frame and was none.
+    /// What looks like a head where it is not certain that one begins: not told. Of HTTP/2 what looked like a frame and was
+    /// none.
     pub doubtful_heads: u64,
 }
 

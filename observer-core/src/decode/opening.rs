@@ -25,6 +25,7 @@ struct Short {
     at: Timestamp,
     from: End,
     seq: u32,
+    ack: Option<u32>,
     bytes: Box<[u8]>,
 }
 
@@ -62,9 +63,9 @@ impl Opening {
                 None
             }
             Found::Decoder(mut decoder) => {
-                for Short { at, from, seq, bytes } in std::mem::take(&mut self.held) {
+                for Short { at, from, seq, ack, bytes } in std::mem::take(&mut self.held) {
                     let wire_len = u32::try_from(bytes.len()).unwrap_or(0);
-                    decoder.piece(&Piece { at, from, seq, wire_len, bytes: &bytes, link: None }, out);
+                    decoder.piece(&Piece { at, from, seq, ack, wire_len, bytes: &bytes, link: None }, out);
                 }
                 decoder.piece(piece, out);
                 Some(decoder)
@@ -103,10 +104,10 @@ impl Opening {
     }
 
     fn hold(&mut self, piece: &Piece<'_>) {
-        let Piece { at, from, seq, wire_len, bytes, .. } = *piece;
+        let Piece { at, from, seq, ack, wire_len, bytes, .. } = *piece;
         // A piece that was not captured whole is too long to be a prefix.
         if !bytes.is_empty() && u32::try_from(bytes.len()) == Ok(wire_len) {
-            self.held.push(Short { at, from, seq, bytes: bytes.into() });
+            self.held.push(Short { at, from, seq, ack, bytes: bytes.into() });
         }
     }
 }

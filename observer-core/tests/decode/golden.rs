@@ -7,9 +7,11 @@ use expect_test::{Expect, expect};
 use observer_core::decode::{Anomalies, Fidelity};
 use observer_core::message::End;
 
-use crate::tap::{cut, tell, thin};
+use crate::kernel::thin;
+use crate::tap::{cut, tell};
 
-/// Checks what is told of a recording: the same of every byte, of single bytes, and of what the kernel shows.
+/// Checks what is told of a recording: the same of every byte, of single bytes, and of what the kernel shows of
+/// large and small packets.
 fn check(recording: &str, expected: &Expect) {
     let runs = runs(recording);
     let whole = cut(&runs, |_| usize::MAX);
@@ -18,8 +20,8 @@ fn check(recording: &str, expected: &Expect) {
     assert_eq!(anomalies, Anomalies::default());
     let single_bytes = cut(&runs, |_| 1);
     assert_eq!(tell(Fidelity::Whole, &single_bytes).0, lines);
-    assert_eq!(tell(Fidelity::Heads, &thin(&whole, 512)).0, lines);
-    assert_eq!(tell(Fidelity::Heads, &thin(&single_bytes, 512)).0, lines);
+    assert_eq!(tell(Fidelity::Heads, &thin(&whole)).0, lines);
+    assert_eq!(tell(Fidelity::Heads, &thin(&single_bytes)).0, lines);
 }
 
 /// The runs of bytes of a recording.

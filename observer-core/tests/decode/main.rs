@@ -4,6 +4,7 @@
 mod golden;
 mod holes;
 mod http2;
+mod kernel;
 mod properties;
 mod rules;
 mod script;

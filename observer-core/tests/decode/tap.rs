@@ -1,5 +1,5 @@
-//! A tap in miniature: bytes of two ends go in, pieces come out, whole or thinned as the kernel thins them; and what a
-//! decoder tells of them as lines of text.
+//! A tap in miniature: bytes of two ends go in, pieces come out; and what a decoder
+//! tells of them as lines of text.
 
 use std::fmt::Write;
 
@@ -13,6 +13,7 @@ pub(crate) struct Owned {
     pub(crate) at: u64,
     pub(crate) from: End,
     pub(crate) seq: u32,
+    pub(crate) ack: Option<u32>,
     pub(crate) wire_len: u32,
     pub(crate) bytes: Vec<u8>,
     pub(crate) link: Option<u32>,
@@ -29,18 +30,25 @@ const FIRST_SEQ: [u32; 2] = [u32::MAX - 60, u32::MAX - 200];
 
 /// Cuts each run of bytes into segments; `segment(len)` tells the next segment's length of `len` bytes that are left.
 pub(crate) fn cut(runs: &[(End, Vec<u8>)], mut segment: impl FnMut(usize) -> usize) -> Vec<Owned> {
+    cut_by_content(runs, |bytes| segment(bytes.len()))
+}
+
+/// The same, where `segment(bytes)` sees the bytes that are left.
+pub(crate) fn cut_by_content(runs: &[(End, Vec<u8>)], mut segment: impl FnMut(&[u8]) -> usize) -> Vec<Owned> {
     let mut next = FIRST_SEQ;
     let mut pieces = Vec::new();
     for (from, bytes) in runs {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            let (piece, after) = rest.split_at(segment(rest.len()).clamp(1, rest.len()));
+            let (piece, after) = rest.split_at(segment(rest).clamp(1, rest.len()));
+            let ack = Some(next[usize::from(*from == End::First)]);
             let seq = &mut next[usize::from(*from == End::Second)];
             let wire_len = u32::try_from(piece.len()).expect("a segment");
             pieces.push(Owned {
                 at: pieces.len() as u64 * 1000,
                 from: *from,
                 seq: *seq,
+                ack,
                 wire_len,
                 bytes: piece.to_vec(),
                 link: None,
@@ -50,49 +58,6 @@ pub(crate) fn cut(runs: &[(End, Vec<u8>)], mut segment: impl FnMut(usize) -> usi
         }
     }
     pieces
-}
-
-/// Leaves out what the kernel leaves out: everything but pieces that start like a head, the rest of unfinished heads, and the
-/// last five bytes of a piece that ends like a chunked body. Of large pieces `captured` bytes are kept.
-pub(crate) fn thin(pieces: &[Owned], captured: usize) -> Vec<Owned> {
-    let mut unfinished: [Option<(u32, Vec<u8>)>; 2] = [None, None];
-    let mut thinned = Vec::new();
-    for piece in pieces {
-        let head = &mut unfinished[usize::from(piece.from == End::Second)];
-        let goes_on = head.as_ref().is_some_and(|(next, _)| *next == piece.seq);
-        if goes_on || opens_a_head(&piece.bytes) {
-            let (_, mut so_far) = head.take().filter(|_| goes_on).unwrap_or_default();
-            so_far.extend_from_slice(&piece.bytes);
-            if !has_empty_line(&so_far) {
-                so_far.drain(..so_far.len().saturating_sub(3));
-                *head = Some((piece.end(), so_far));
-            }
-            let mut kept = piece.clone();
-            kept.bytes.truncate(captured);
-            thinned.push(kept);
-        } else if piece.bytes.ends_with(b"0\r\n\r\n") {
-            let seq = piece.end().wrapping_sub(5);
-            thinned.push(Owned { seq, wire_len: 5, bytes: b"0\r\n\r\n".to_vec(), ..piece.clone() });
-        }
-    }
-    thinned
-}
-
-fn opens_a_head(bytes: &[u8]) -> bool {
-    if b"HTTP/1.".starts_with(bytes) || bytes.starts_with(b"HTTP/1.") {
-        return true;
-    }
-    let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
-    (1..16).contains(&method)
-        && match &bytes[method..] {
-            [] | [b' '] | [b' ', b'/' | b'*' | b'h' | b'H', ..] => true,
-            _ => bytes.starts_with(b"CONNECT "),
-        }
-}
-
-fn has_empty_line(head: &[u8]) -> bool {
-    let ends = |pattern: &[u8]| head.windows(pattern.len()).any(|window| window == pattern);
-    ends(b"\r\n\r\n") || ends(b"\n\n") || ends(b"\n\r\n")
 }
 
 /// The header names of the tests.
@@ -105,8 +70,8 @@ pub(crate) fn tell(fidelity: Fidelity, pieces: &[Owned]) -> (Vec<String>, Anomal
     let (interest, mut anomalies, mut lines) = (interest(), Anomalies::default(), Vec::new());
     let mut conversation = Conversation::new(fidelity);
     for piece in pieces {
-        let Owned { at, from, seq, wire_len, ref bytes, link } = *piece;
-        let piece = Piece { at: Timestamp(at), from, seq, wire_len, bytes, link };
+        let Owned { at, from, seq, ack, wire_len, ref bytes, link } = *piece;
+        let piece = Piece { at: Timestamp(at), from, seq, ack, wire_len, bytes, link };
         conversation.piece(&piece, &interest, &mut anomalies, &mut |message| lines.push(line(&message, &interest)));
         assert!(conversation.buffered_bytes() <= 600 * 1024, "{}", conversation.buffered_bytes());
     }

@@ -48,7 +48,7 @@ use workloads::{KubernetesName, Workload, Workloads};
 pub const CONNECTIONS_MAX: usize = 65_536;
 /// Connections looked for by their addresses at a time.
 const WANTED_MAX: usize = 4096;
-/// `bind()` calls put off because too many processes were read just before.
+/// `bind()` and `connect()` calls put off because too many processes were read just before.
 const LATE_MAX: usize = 4096;
 /// The local and the remote address of an end.
 type Connection = (Address, Address);
@@ -155,16 +155,15 @@ impl Attribution {
                 if let Some(listener) = self.listeners.remove(socket) {
                     self.workloads.unlisten(listener.workload, listener.local);
                 }
-                let state = self.state_by_process(Clue { pid, cgroup, command, connection: None });
+                let (state, later) = self.state_by_process(Clue { pid, cgroup, command, connection: None });
                 self.sockets.set(socket, state);
+                if later && matches!(state, State::Owned(_)) {
+                    self.put_off(event);
+                }
             }
             SocketEvent::Binds { socket, pid, cgroup, to } => {
                 if to.port != 0 && !self.bound(socket, pid, cgroup, to) {
-                    if self.late.len() < LATE_MAX {
-                        self.late.push(*event);
-                    } else {
-                        self.dropped += 1;
-                    }
+                    self.put_off(event);
                 }
             }
             SocketEvent::Established { socket, flow, passive, .. } => {
@@ -287,16 +286,31 @@ impl Attribution {
         self.turns.surveys
     }
 
-    fn state_by_process(&mut self, clue: Clue) -> State {
-        match self.processes.workload(clue.pid, &mut self.workloads) {
-            Found::Workload(workload) => State::Owned(workload),
-            found => {
-                let waits = Clue { pid: if found == Found::Later { clue.pid } else { 0 }, ..clue };
-                self.state_by_cgroup(clue.cgroup)
-                    .or_else(|| self.processes.unseen(clue.pid, clue.command, &mut self.workloads).map(State::Owned))
-                    .unwrap_or(State::Waits(waits))
-            }
+    /// Keeps an event of a process that could not be looked at yet.
+    fn put_off(&mut self, event: &SocketEvent) {
+        if self.late.len() < LATE_MAX {
+            self.late.push(*event);
+        } else {
+            self.dropped += 1;
         }
+    }
+
+    /// The owner by the process, and whether that is to be looked at later.
+    fn state_by_process(&mut self, clue: Clue) -> (State, bool) {
+        let found = self.processes.workload(clue.pid, &mut self.workloads);
+        if let Found::Workload(workload) = found {
+            return (State::Owned(workload), false);
+        }
+        if let Some(state) = self.state_by_cgroup(clue.cgroup) {
+            return (state, false);
+        }
+        let later = found == Found::Later;
+        let unseen = self.processes.unseen(clue.pid, clue.command, &mut self.workloads);
+        if !later {
+            self.processes.end(clue.pid, &mut self.workloads);
+        }
+        let waits = Clue { pid: if later { clue.pid } else { 0 }, ..clue };
+        (unseen.map_or(State::Waits(waits), State::Owned), later)
     }
 
     fn state_by_cgroup(&mut self, cgroup: u64) -> Option<State> {

@@ -106,6 +106,11 @@ impl ProcessFacts {
         }
     }
 
+    /// Whether nothing but its name is known.
+    pub(super) fn is_unseen(&self) -> bool {
+        self.incarnation.started == 0
+    }
+
     /// Whether it only holds sockets on behalf of the services that it starts.
     pub fn is_manager(&self) -> bool {
         MANAGERS.contains(&&*self.program)

@@ -138,8 +138,12 @@ impl Processes {
     fn workload_of(&mut self, pid: u32, workloads: &mut Workloads, ancestors: usize) -> Found {
         if let Some(known) = self.known.get(&pid) {
             let workload = known.workload;
-            if self.now.saturating_duration_since(known.checked) < TRUSTED || self.tokens == 0 {
+            let trusted = self.now.saturating_duration_since(known.checked) < TRUSTED || self.tokens == 0;
+            if trusted && !known.facts.is_unseen() {
                 return Found::Workload(workload);
+            }
+            if self.tokens == 0 {
+                return Found::Later;
             }
             self.tokens -= 1;
             match self.places.stat(pid) {
@@ -167,13 +171,15 @@ impl Processes {
         self.add(facts, workloads, ancestors).map_or(Found::Gone, Found::Workload)
     }
 
-    /// The workload of a process that ended before it was looked at, or was not looked at because too many others were: no more
-    /// is known of it than what it was called. Should it still run, it is looked at when it is next heard of.
+    /// The workload of a process that ended before it was looked at, or was not looked at yet because too many others were: no
+    /// more is known of it than what it was called.
     pub(super) fn unseen(&mut self, pid: u32, command: CommandName, workloads: &mut Workloads) -> Option<WorkloadId> {
         let name = Some(command.name()).filter(|name| !name.is_empty())?;
-        let workload = self.add(ProcessFacts::of_unseen(pid, &name), workloads, 0)?;
-        self.end(pid, workloads);
-        Some(workload)
+        let known = self.known.get(&pid).filter(|known| known.facts.is_unseen() && *known.facts.executable == *name);
+        match known {
+            Some(known) => Some(known.workload),
+            None => self.add(ProcessFacts::of_unseen(pid, &name), workloads, 0),
+        }
     }
 
     fn is_current(&self, pid: u32, stat: Stat) -> bool {

@@ -72,7 +72,11 @@ pub(super) fn local_ipv6(text: &str) -> Vec<IpAddr> {
         .collect()
 }
 
-/// `/proc/PID/net/unix`: inode and path of the stream sockets that listen; abstract ones keep their `@`.
+/// Beginnings of the names of sockets that a runtime opens in every process for debuggers and its own workers, which serve no
+/// requests: .NET, the JVM's attach mechanism, Python's multiprocessing.
+const OF_RUNTIMES: [&str; 4] = ["dotnet-diagnostic-", "clr-debug-pipe-", ".java_pid", "listener-"];
+
+/// `/proc/PID/net/unix`: inode and path of the stream sockets that listen for requests; abstract ones keep their `@`.
 pub(super) fn unix_listeners(text: &str) -> Vec<(u64, &str)> {
     text.lines()
         .filter_map(|line| {
@@ -81,7 +85,9 @@ pub(super) fn unix_listeners(text: &str) -> Vec<(u64, &str)> {
             let kind = fields.next()?;
             let inode = fields.nth(1)?.parse().ok()?;
             let path = fields.next().unwrap_or_default();
-            (flags & ACCEPTS != 0 && kind == STREAM).then_some((inode, path))
+            let name = path.rsplit('/').next().unwrap_or(path);
+            let serves = !OF_RUNTIMES.iter().any(|beginning| name.starts_with(beginning));
+            (flags & ACCEPTS != 0 && kind == STREAM && serves).then_some((inode, path))
         })
         .collect()
 }
@@ -137,7 +143,9 @@ mod tests {
             0000000000000000: 00000003 00000000 00000000 0001 03 7002 /run/app.sock\n\
             0000000000000000: 00000002 00000000 00010000 0005 01 7003 /run/udev/control\n\
             0000000000000000: 00000002 00000000 00010000 0001 01 7004 @abstract\n\
-            0000000000000000: 00000002 00000000 00010000 0001 01 7005\n";
+            0000000000000000: 00000002 00000000 00010000 0001 01 7005\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 7006 /tmp/dotnet-diagnostic-42-17-socket\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 7007 /tmp/pymp-x/listener-y\n";
         assert_eq!(unix_listeners(text), [(7001, "/run/app.sock"), (7004, "@abstract"), (7005, "")]);
     }
 }

@@ -10,6 +10,7 @@ use observer_core::ids::SocketId;
 use super::Attribution;
 use super::sockets::{Clue, State};
 use super::survey::{Refused, Survey, survey};
+use crate::capture::SocketEvent;
 
 /// Surveys that may fail to find a connection by its addresses.
 pub(super) const TRIES_MAX: u8 = 3;
@@ -113,11 +114,14 @@ impl Attribution {
     /// Tries once more what is waiting, with what is known by now.
     fn attempt(&mut self) -> bool {
         for event in std::mem::take(&mut self.late) {
-            self.event(&event);
+            let closed = matches!(event, SocketEvent::Connects { socket, .. } if self.sockets.owner(socket).is_none());
+            if !closed {
+                self.event(&event);
+            }
         }
         let mut changed = false;
         for (socket, clue) in self.sockets.unresolved() {
-            let by_process = if clue.pid == 0 { State::Waits(clue) } else { self.state_by_process(clue) };
+            let by_process = if clue.pid == 0 { State::Waits(clue) } else { self.state_by_process(clue).0 };
             let state = match by_process {
                 State::Waits(Clue { pid: 0, .. }) => self.guess(Clue { pid: 0, ..clue }).unwrap_or(by_process),
                 state => state,

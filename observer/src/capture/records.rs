@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use observer_core::connection::{Address, Beginnings, Flow, Opaque, Packet, Tap};
 use observer_core::ids::SocketId;
-use observer_ebpf::record::{FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_MASK};
+use observer_ebpf::record::{
+    FLAG_ACKNOWLEDGES, FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_MASK,
+};
 
 use super::clock::Clock;
 use super::kernel::KernelSource;
@@ -132,6 +134,7 @@ fn packet<'a>(clock: &Clock, record: &Record, captured: &'a [u8]) -> Event<'a> {
             at: clock.moment(record.at_ns),
             flow: flow(record),
             seq: record.seq,
+            ack: (record.flags & FLAG_ACKNOWLEDGES != 0).then_some(record.ack),
             wire_len: record.wire_len,
             bytes: captured,
             link: (record.link != 0).then_some(record.link),

@@ -153,6 +153,19 @@ impl Parties {
         }
     }
 
+    /// The workloads that listen on Unix sockets: nothing here sees what reaches them there.
+    pub(super) fn behind_unix_sockets(&self) -> impl Iterator<Item = WorkloadId> {
+        let attribution = match &self.from {
+            From::Host(attribution) => Some(attribution),
+            From::File { .. } => None,
+        };
+        attribution
+            .into_iter()
+            .flat_map(Attribution::workloads)
+            .filter(|workload| !workload.hidden.is_empty())
+            .map(|workload| workload.id)
+    }
+
     /// Messages that were counted for a peer because their end was still looked for.
     pub(super) fn unresolved(&self) -> u64 {
         self.unresolved

@@ -278,7 +278,8 @@ impl Stages {
         }
     }
 
-    fn hide(&mut self, workload: WorkloadId, reason: Hidden, at: Timestamp) {
+    /// Requests that are not seen reach a workload: see [`Propagation::hide`].
+    pub(super) fn hide(&mut self, workload: WorkloadId, reason: Hidden, at: Timestamp) {
         self.propagation.hide(workload, reason, at);
     }
 

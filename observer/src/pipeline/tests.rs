@@ -56,6 +56,7 @@ impl Interface {
             at: self.now,
             flow: flow(source, destination),
             seq: 1,
+            ack: None,
             wire_len: u32::try_from(bytes.len()).unwrap(),
             bytes,
             link: None,

@@ -20,7 +20,8 @@ pub(crate) fn tcp(flags: u8, seq: u32, payload: &[u8]) -> Vec<u8> {
     bytes.extend(40_000_u16.to_be_bytes());
     bytes.extend(8080_u16.to_be_bytes());
     bytes.extend(seq.to_be_bytes());
-    bytes.extend([0, 0, 0, 0, 8 << 4, flags, 0, 1, 0, 0, 0, 0]);
+    bytes.extend(700_u32.to_be_bytes());
+    bytes.extend([8 << 4, flags, 0, 1, 0, 0, 0, 0]);
     // Twelve bytes of options, as every packet with time stamps has.
     bytes.extend([1, 1, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0]);
     bytes.extend(payload);

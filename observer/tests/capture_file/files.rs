@@ -28,12 +28,12 @@ fn pcapng_keeps_the_resolution_of_each_interface() {
     check(
         &file,
         &expect![[r"
-        5000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
-        6 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
-        500000000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
-        9000000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
-        lost: link_type 1
-    "]],
+            5000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 ack 700 len 18 GET / HTTP/1.1\r\n\r\n
+            6 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 ack 700 len 18 GET / HTTP/1.1\r\n\r\n
+            500000000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 ack 700 len 18 GET / HTTP/1.1\r\n\r\n
+            9000000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 ack 700 len 18 GET / HTTP/1.1\r\n\r\n
+            lost: link_type 1
+        "]],
     );
 }
 
@@ -50,8 +50,8 @@ fn a_big_endian_file_with_nanoseconds_is_read() {
     check(
         &file,
         &expect![[r"
-        123456789 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
-    "]],
+            123456789 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 ack 700 len 18 GET / HTTP/1.1\r\n\r\n
+        "]],
     );
 }
 
@@ -61,17 +61,17 @@ fn what_comes_before_the_end_of_a_truncated_file_is_used() {
     check(
         &file[..file.len() - 5],
         &expect![[r"
-        1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
-        lost: truncated 1
-    "]],
+            1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 ack 700 len 18 GET / HTTP/1.1\r\n\r\n
+            lost: truncated 1
+        "]],
     );
     let ng = [section(), interface(228, 6), enhanced(0, 1, &request()), enhanced(0, 2, &request())].concat();
     check(
         &ng[..ng.len() - 5],
         &expect![[r"
-        1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
-        lost: truncated 1
-    "]],
+            1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 ack 700 len 18 GET / HTTP/1.1\r\n\r\n
+            lost: truncated 1
+        "]],
     );
 }
 
@@ -82,18 +82,18 @@ fn what_comes_before_damage_is_used() {
     check(
         &file,
         &expect![[r"
-        1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
-        lost: truncated 1
-    "]],
+            1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 ack 700 len 18 GET / HTTP/1.1\r\n\r\n
+            lost: truncated 1
+        "]],
     );
     let mut ng = [section(), interface(228, 6), enhanced(0, 1, &request())].concat();
     ng.extend(enhanced(9, 2, &request()));
     check(
         &ng,
         &expect![[r"
-        1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
-        lost: damaged 1
-    "]],
+            1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 ack 700 len 18 GET / HTTP/1.1\r\n\r\n
+            lost: damaged 1
+        "]],
     );
 }
 
@@ -141,7 +141,7 @@ fn a_frame_larger_than_the_buffer_is_read() {
     check(
         &file,
         &expect![[r"
-        1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
-    "]],
+            1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 ack 700 len 18 GET / HTTP/1.1\r\n\r\n
+        "]],
     );
 }

@@ -28,7 +28,7 @@ fn a_request_is_read_over_every_link_type() {
     for (link, frame) in cases {
         assert_eq!(
             told(&pcap(link, &[frame])),
-            "1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\\r\\n\\r\\n\n",
+            "1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 ack 700 len 18 GET / HTTP/1.1\\r\\n\\r\\n\n",
             "link type {link}"
         );
     }
@@ -39,8 +39,8 @@ fn extension_headers_of_ipv6_are_stepped_over() {
     check(
         &pcap(ETHERNET, &[ethernet(&[], &ipv6(&tcp(ACK, 7, REQUEST)))]),
         &expect![[r"
-        1000 2001:db8::1:40000 > 2001:db8::2:8080 seq 7 len 18 GET / HTTP/1.1\r\n\r\n
-    "]],
+            1000 2001:db8::1:40000 > 2001:db8::2:8080 seq 7 ack 700 len 18 GET / HTTP/1.1\r\n\r\n
+        "]],
     );
 }
 
@@ -51,8 +51,8 @@ fn padding_of_short_frames_is_no_payload() {
     check(
         &pcap(ETHERNET, &[frame]),
         &expect![[r"
-        1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 7 len 0  closes
-    "]],
+            1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 7 ack 700 len 0  closes
+        "]],
     );
 }
 
@@ -69,11 +69,11 @@ fn a_connection_opens_carries_and_closes() {
     check(
         &pcap(RAW, &frames.map(|segment| ipv4(&segment))),
         &expect![[r"
-        3000 10.0.0.1:40000 > 10.0.0.2:8080 seq 100 len 18 GET / HTTP/1.1\r\n\r\n
-        4000 10.0.0.1:40000 > 10.0.0.2:8080 seq 118 len 0  closes
-        5000 10.0.0.1:40000 > 10.0.0.2:8080 seq 119 len 0  closes
-        6000 10.0.0.1:40000 > 10.0.0.2:8080 seq 0 len 5 early
-    "]],
+            3000 10.0.0.1:40000 > 10.0.0.2:8080 seq 100 ack 700 len 18 GET / HTTP/1.1\r\n\r\n
+            4000 10.0.0.1:40000 > 10.0.0.2:8080 seq 118 ack 700 len 0  closes
+            5000 10.0.0.1:40000 > 10.0.0.2:8080 seq 119 len 0  closes
+            6000 10.0.0.1:40000 > 10.0.0.2:8080 seq 0 len 5 early
+        "]],
     );
 }
 
@@ -84,9 +84,9 @@ fn a_snapshot_length_shortens_the_bytes_and_not_the_length() {
     check(
         &pcap_of(RAW, &frames),
         &expect![[r"
-        1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HT
-        lost: header_cut 1
-    "]],
+            1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 ack 700 len 18 GET / HT
+            lost: header_cut 1
+        "]],
     );
 }
 
@@ -97,8 +97,8 @@ fn a_large_segment_with_length_zero_takes_the_length_of_the_frame() {
     check(
         &pcap(ETHERNET, &[ethernet(&[], &packet)]),
         &expect![[r"
-        1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 len 18 GET / HTTP/1.1\r\n\r\n
-    "]],
+            1000 10.0.0.1:40000 > 10.0.0.2:8080 seq 1000 ack 700 len 18 GET / HTTP/1.1\r\n\r\n
+        "]],
     );
 }
 
@@ -131,9 +131,9 @@ fn tls_is_told_once_and_a_new_connection_on_the_same_ports_is_read() {
     check(
         &pcap(RAW, &frames.map(|segment| ipv4(&segment))),
         &expect![[r"
-        opaque Tls
-        4000 10.0.0.1:40000 > 10.0.0.2:8080 seq 40 len 3  closes
-        6000 10.0.0.1:40000 > 10.0.0.2:8080 seq 100 len 18 GET / HTTP/1.1\r\n\r\n
-    "]],
+            opaque Tls
+            4000 10.0.0.1:40000 > 10.0.0.2:8080 seq 40 ack 700 len 3  closes
+            6000 10.0.0.1:40000 > 10.0.0.2:8080 seq 100 ack 700 len 18 GET / HTTP/1.1\r\n\r\n
+        "]],
     );
 }

@@ -43,9 +43,10 @@ fn describe(event: &Event<'_>, text: &mut String) {
             let nanoseconds = packet.at.0 % 1_000_000_000;
             let shown = String::from_utf8_lossy(packet.bytes).escape_debug().to_string();
             let length = packet.wire_len;
+            let ack = packet.ack.map_or(String::new(), |ack| format!(" ack {ack}"));
             writeln!(
                 text,
-                "{nanoseconds} {}:{} > {}:{} seq {} len {length} {shown}{close}",
+                "{nanoseconds} {}:{} > {}:{} seq {}{ack} len {length} {shown}{close}",
                 from.ip, from.port, to.ip, to.port, packet.seq
             )
             .unwrap();

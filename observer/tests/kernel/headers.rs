@@ -18,7 +18,7 @@ const DESTINATION: u8 = 60;
 
 /// A TCP header from port 1111 to port 80, and the payload.
 fn segment(payload: &[u8]) -> Vec<u8> {
-    let header = [0x04, 0x57, 0, 80, 0, 0, 0, 9, 0, 0, 0, 0, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0];
+    let header = [0x04, 0x57, 0, 80, 0, 0, 0, 9, 1, 2, 3, 4, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0];
     [&header[..], payload].concat()
 }
 
@@ -72,6 +72,7 @@ fn is_seen_whole(pair: &Pair, (client, server): (&str, &str), frame: Vec<u8>) {
         let packets = seen.flow(client, server, Side::Wire);
         assert_eq!(packets.len(), 1);
         assert_eq!((packets[0].bytes.as_slice(), packets[0].wire_len as usize), (REQUEST, REQUEST.len()));
+        assert_eq!(packets[0].ack, Some(0x0102_0304));
         assert_eq!(seen.lost(), []);
     }
 }

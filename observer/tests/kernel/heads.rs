@@ -35,6 +35,9 @@ fn an_exchange_is_seen_at_both_ends(address: &str) {
         assert_eq!(packets.len(), 1, "{side:?}");
         assert_eq!(Seen::socket(packets[0]), (cookie, true), "{side:?}");
         assert_eq!(packets[0].wire_len as usize, packets[0].bytes.len());
+        let other = seen.flow(to, from, side)[0];
+        let received = if from == client { other.seq } else { other.seq.wrapping_add(other.wire_len) };
+        assert_eq!(packets[0].ack, Some(received), "{side:?}");
         assert_eq!(packets[0].token != 0, side == Side::Ingress);
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let age = now.as_nanos().abs_diff(u128::from(packets[0].at_ns));
@@ -223,6 +226,23 @@ fn the_end_of_a_chunked_body_is_told() {
     let first = packets[0].seq;
     let sent = head.len() + chunk.len() + b"\r\nd\r\nthe last chunk\r\n".len();
     assert_eq!(packets.last().unwrap().seq.wrapping_sub(first) as usize, sent);
+}
+
+#[test]
+fn the_end_of_a_chunked_body_is_told_behind_capital_letters_that_might_have_been_a_method() {
+    let mut seen = Seen::everywhere();
+    let ends = Ends::on(LOOPBACK);
+    let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for packet in [&head[..], b"3\r\nGE", b"T", b"\r\n0\r\n\r\n"] {
+        ends.to_client(packet);
+    }
+    let (client, server) = ends.addresses();
+    let expected = [&head[..], b"T0\r\n\r\n"].concat();
+    seen.until("the last chunk", |seen| {
+        BOTH_SIDES.iter().all(|side| {
+            seen.flow(server, client, *side).iter().flat_map(|packet| packet.bytes.clone()).eq(expected.clone())
+        })
+    });
 }
 
 #[test]

@@ -9,6 +9,7 @@ use memchr::memchr;
 use super::framing::Framing;
 use super::head::split_header;
 use super::start_line::{Looks, Role, StartLine, looks, looks_anywhere, without_cr};
+use super::turns::Place;
 use crate::limits::HEAD_BYTES_MAX;
 use crate::message::{Header, HeaderName, Interest};
 use crate::time::Timestamp;
@@ -22,6 +23,8 @@ const HEADERS_MAX: usize = 64;
 pub(super) struct Draft {
     /// When the first byte was seen.
     pub(super) at: Timestamp,
+    /// Where that is.
+    pub(super) place: Place,
     role: Role,
     /// Whether a head must begin here, so that any method is believed.
     certain: bool,
@@ -55,9 +58,10 @@ pub(super) enum Progress {
 }
 
 impl Draft {
-    pub(super) fn new(role: Role, at: Timestamp, certain: bool) -> Self {
+    pub(super) fn new(role: Role, at: Timestamp, place: Place, certain: bool) -> Self {
         Self {
             at,
+            place,
             role,
             certain,
             kept: Vec::new(),

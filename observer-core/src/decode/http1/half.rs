@@ -2,7 +2,7 @@
 
 use super::chunks::Chunks;
 use super::draft::Draft;
-use super::exchanges::Moment;
+use super::start_line::Role;
 use crate::decode::ahead::{Ahead, Distance, Held};
 use crate::time::Timestamp;
 
@@ -20,15 +20,14 @@ pub(super) enum Expected {
     },
     /// A chunked body.
     Chunked(Chunks),
+    /// Of requests: the rest of a chunked body of which chunk sizes are missing.
+    Chunks,
     /// A body that ends with the connection.
     UntilClose,
+    /// No byte is missing, but what came is no HTTP.
+    Garbage,
     /// Bytes are missing, so anything: see the rule in [`super`].
-    Adrift {
-        /// Whether they are bytes of a chunked body.
-        chunked: bool,
-        /// Where a head begins for sure, for all that has been seen: behind what looks like the end of such a body.
-        head_at: Option<u32>,
-    },
+    Adrift,
 }
 
 /// How sure it is that a head begins where one is expected.
@@ -38,7 +37,7 @@ pub(super) enum Standing {
     First,
     /// No byte is missing since the message before it.
     Certain,
-    /// Bytes are missing before it; the exchange shows that one begins here.
+    /// Bytes are missing before it; what the other end had received shows that one begins here.
     Resumed,
 }
 
@@ -49,26 +48,13 @@ pub(super) struct Half {
     pub(super) expected: Expected,
     /// How sure it is that a head begins where one is expected.
     pub(super) standing: Standing,
-    /// How many requests had been told when the message that is passing began. Of responses: adrift, a head is believed once
-    /// there are more.
-    pub(super) since: u64,
-    /// The body that is expected may be absent: the request was not seen and may have been HEAD.
-    pub(super) bodiless_perhaps: bool,
     pub(super) draft: Option<Box<Draft>>,
-    pub(super) ahead: Option<Box<Ahead<Moment>>>,
+    pub(super) ahead: Option<Box<Ahead>>,
 }
 
 impl Half {
     pub(super) fn new() -> Self {
-        Self {
-            next: 0,
-            expected: Expected::Anything,
-            standing: Standing::First,
-            since: 0,
-            bodiless_perhaps: false,
-            draft: None,
-            ahead: None,
-        }
+        Self { next: 0, expected: Expected::Anything, standing: Standing::First, draft: None, ahead: None }
     }
 
     pub(super) fn distance(&self, seq: u32) -> Distance {
@@ -88,12 +74,12 @@ impl Half {
 
     /// What follows is not known.
     pub(super) fn drift(&mut self) {
-        self.expected = Expected::Adrift { chunked: false, head_at: None };
+        self.expected = Expected::Adrift;
     }
 
-    /// What follows is the rest of a chunked body.
-    pub(super) fn drift_in_chunks(&mut self) {
-        self.expected = Expected::Adrift { chunked: true, head_at: None };
+    /// What follows is the rest of a chunked body, and perhaps more.
+    pub(super) fn drift_in_chunks(&mut self, role: Role) {
+        self.expected = if role == Role::Requests { Expected::Chunks } else { Expected::Adrift };
     }
 
     pub(super) fn expect_sized(&mut self, left: u64) {
@@ -125,7 +111,10 @@ impl Half {
     }
 
     /// The nearest held piece, if it begins where the direction stands, or before.
-    pub(super) fn pop_reached(&mut self) -> Option<Held<Moment>> {
+    pub(super) fn pop_reached(&mut self) -> Option<Held> {
+        if self.expected == Expected::Chunks {
+            return None;
+        }
         let ahead = self.ahead.as_mut()?;
         let first = ahead.first().map(|held| held.seq);
         let Some(seq) = first else {
@@ -138,8 +127,13 @@ impl Half {
         self.pop()
     }
 
+    /// The nearest held piece, if it is such a one.
+    pub(super) fn pop_if(&mut self, is_such: impl Fn(&Held) -> bool) -> Option<Held> {
+        if self.ahead.as_ref()?.first().is_some_and(is_such) { self.pop() } else { None }
+    }
+
     /// The nearest held piece.
-    pub(super) fn pop(&mut self) -> Option<Held<Moment>> {
+    pub(super) fn pop(&mut self) -> Option<Held> {
         let held = self.ahead.as_mut()?.pop();
         if self.ahead.as_ref().is_some_and(|ahead| ahead.first().is_none()) {
             self.ahead = None;

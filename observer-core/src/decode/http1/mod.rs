@@ -10,14 +10,23 @@
 //! - when a tap that shows heads alone leaves out chunk sizes ([`Fidelity::Heads`]);
 //! - when the length is unclear (contradicting headers), or a head was longer than what is read.
 //!
-//! Adrift, a piece that starts like a head is believed only
-//! - where it begins exactly behind a piece that ends like the chunked body that is passing (`0 CR LF CR LF`), or
-//! - of a request: once every request told before has been answered, for until then it may be the body of the last one; or
-//!   once the last one has waited [`UNANSWERED_WAIT_MAX`], lest a tap that shows one direction alone ends here;
-//! - of a response: once a request was told that is later than the one whose response is passing.
+//! Missing bytes may hold the head of a message of which what follows is the body, so behind them a head is believed only where
+//! the other end's acknowledgement number shows that one begins ([`turns`]):
+//! - a response where the client had received everything before it, and nothing of it, when it sent its newest bytes;
+//! - a request where the server had received everything before it, and nothing of it, when it sent a final response.
 //!
-//! Everything else is body, and counted in `doubtful_heads` where it looks like a head. A stream joined in the middle starts
-//! at the first piece that begins with a whole first line, for nothing better is known there.
+//! Everything else that looks like a head is body, and counted in `doubtful_heads`. [`Exchanges`] says how responses find their
+//! requests. A request behind a chunked body that is left out, sent before the response, is believed once the server answers
+//! with nothing behind it ([`Http1::answers`]). Behind bytes that are no HTTP, none missing, a head is believed once every
+//! request is answered. A stream joined in the middle starts at the first piece that begins with a whole first line, for nothing
+//! better is known there; and where nothing is seen of the other end at all, after [`UNANSWERED_WAIT_MAX`] the text alone must do.
+//!
+//! # What is taken for given
+//!
+//! Behind a loss: a server sends no final response before it has the whole request; a client that pipelines is seen to do so
+//! before bytes are lost, and sends a request with a body only when nothing else is unanswered; the packet that is seen is not
+//! one that was sent again, its first copy lost, after more had been received. Where this does not hold, text in a body at the
+//! beginning of a packet can in principle not be told from a head; nor can it in a tunnel that was opened unseen.
 
 mod chunks;
 mod draft;
@@ -29,12 +38,14 @@ mod placing;
 mod reading;
 pub(super) mod start_line;
 mod telling;
+mod turns;
 
 use std::time::Duration;
 
 use self::exchanges::{Answered, Exchanges};
 use self::half::{Expected, Half};
-use self::start_line::Role;
+use self::start_line::{Looks, Role, looks};
+use self::turns::Turns;
 use super::http2::Upgrade;
 use super::{Fidelity, Output, Piece};
 use crate::message::{End, Protocol};
@@ -43,7 +54,8 @@ use crate::time::Timestamp;
 /// How long bytes are waited for while later ones are there. A retransmission takes 200 ms at least (RTO_MIN of Linux,
 /// include/net/tcp.h) and 1 s where nothing was measured yet (RFC 6298 section 2.1).
 pub const REORDER_WAIT_MAX: Duration = Duration::from_secs(1);
-/// How long a request may go unanswered until the next text that looks like a request is one, where bytes are missing.
+/// How long a request may go unanswered until the next text that looks like a request is one, where bytes are missing and a tap
+/// shows one direction alone.
 pub const UNANSWERED_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The decoder of one HTTP/1 connection.
@@ -61,6 +73,7 @@ pub(super) struct Http1 {
     requests: Half,
     responses: Half,
     exchanges: Exchanges,
+    turns: Turns,
 }
 
 impl Http1 {
@@ -76,6 +89,7 @@ impl Http1 {
             requests: Half::new(),
             responses: Half::new(),
             exchanges: Exchanges::default(),
+            turns: Turns::default(),
         }
     }
 
@@ -86,7 +100,24 @@ impl Http1 {
         }
         self.overdue(piece.at, out);
         let role = if piece.from == self.client { Role::Requests } else { Role::Responses };
-        self.place(role, piece, self.exchanges.now(), out);
+        if let Some(ack) = piece.ack {
+            match role {
+                Role::Requests => self.received(Role::Responses, ack, piece.at, out),
+                // A request that is under way may be seen after parts of the last response.
+                Role::Responses if looks(role, piece.bytes) == Looks::No => {}
+                Role::Responses => {
+                    self.answers(piece, out);
+                    self.received(Role::Requests, ack, piece.at, out);
+                }
+            }
+        }
+        if role == Role::Requests {
+            self.turns.client_spoke(piece);
+        }
+        if self.quiet {
+            return;
+        }
+        self.place(role, piece, out);
         self.drain(role, out);
     }
 
@@ -102,11 +133,12 @@ impl Http1 {
     /// One direction has ended, or both.
     pub(super) fn closed(&mut self, from: End, at: Timestamp, out: &mut Output<'_>) {
         let role = if from == self.client { Role::Requests } else { Role::Responses };
-        while self.half(role).is_waiting() {
+        while !self.quiet && self.half(role).is_waiting() {
             self.settle(role, at, out);
         }
-        if role == Role::Responses {
-            self.exchanges.end(&mut out.anomalies.unpaired);
+        if role == Role::Responses && !self.quiet {
+            let missed = self.exchanges.end(&mut out.anomalies.unpaired);
+            self.unobserved(missed, at, out);
         }
     }
 

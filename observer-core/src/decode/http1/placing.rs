@@ -1,47 +1,53 @@
 //! Where pieces belong: they come in as the tap saw them, bytes that follow one another go on to reading; pieces that came
 //! before their time are held, and what does not come is given up. The rules stand at the top of [`super`].
 
-use super::exchanges::Moment;
+use super::framing::Body;
 use super::half::{Expected, Standing};
+use super::head::{self, Reading, Wanted};
 use super::start_line::{Looks, Role, looks, looks_anywhere};
 use super::{Http1, UNANSWERED_WAIT_MAX};
-use crate::decode::ahead::{AHEAD_MAX, Distance};
+use crate::decode::ahead::{AHEAD_MAX, Distance, Held, is_ahead};
 use crate::decode::{Fidelity, Output, Piece};
 use crate::time::Timestamp;
 
-/// Fewer missing bytes may have been an interim response and not a final one: `HTTP/1.1 100 Continue` takes 25, most servers
-/// send nothing with it.
-const INTERIM_BYTES_MAX: u64 = 64;
-
 impl Http1 {
-    /// Takes a piece at its place. `when`: what had been told when it came.
-    pub(super) fn place(&mut self, role: Role, piece: &Piece<'_>, when: Moment, out: &mut Output<'_>) {
+    /// Takes a piece at its place.
+    pub(super) fn place(&mut self, role: Role, piece: &Piece<'_>, out: &mut Output<'_>) {
         let half = self.half(role);
         match half.expected {
             Expected::Anything => {
                 if looks_anywhere(role, piece.bytes) != Looks::No {
-                    self.start(role, piece, Standing::First, when, out);
+                    self.start(role, piece, Standing::First, out);
                 }
                 return;
             }
-            Expected::Adrift { chunked, head_at } => return self.adrift(role, piece, (chunked, head_at), when, out),
-            Expected::UntilClose if !half.bodiless_perhaps || piece.seq != half.next => return,
+            Expected::Adrift | Expected::Chunks => return self.adrift(role, piece, out),
+            Expected::UntilClose => return,
             Expected::Sized { left } if left > AHEAD_MAX && self.fidelity == Fidelity::Heads => {
                 // How often the sequence numbers wrapped meanwhile is not known; where the body ends among them is.
                 if piece.seq == half.end_of(left) && looks(role, piece.bytes) != Looks::No {
-                    self.start(role, piece, Standing::Certain, when, out);
+                    self.start(role, piece, Standing::Certain, out);
                 }
                 return;
             }
             _ => {}
         }
         match half.distance(piece.seq) {
-            Distance::Ahead(0) => self.consume(role, piece.at, piece.bytes, piece.wire_len, when, out),
-            Distance::Ahead(distance) => self.gap(role, piece, u64::from(distance), when, out),
+            Distance::Ahead(0) => {
+                let resumes = half.expected == Expected::Garbage
+                    && role == Role::Requests
+                    && self.exchanges.unanswered() == 0
+                    && looks_anywhere(role, piece.bytes) == Looks::Yes;
+                if resumes {
+                    return self.start(role, piece, Standing::Resumed, out);
+                }
+                self.consume(role, piece.at, piece.bytes, piece.wire_len, piece.ack, out);
+            }
+            Distance::Ahead(distance) => self.gap(role, piece, u64::from(distance), out),
             Distance::Behind(by) => {
                 if let Some(wire_len) = piece.wire_len.checked_sub(by).filter(|&len| len > 0) {
                     let bytes = usize::try_from(by).ok().and_then(|by| piece.bytes.get(by..)).unwrap_or_default();
-                    self.consume(role, piece.at, bytes, wire_len, when, out);
+                    self.consume(role, piece.at, bytes, wire_len, piece.ack, out);
                 }
             }
         }
@@ -51,173 +57,162 @@ impl Http1 {
     pub(super) fn drain(&mut self, role: Role, out: &mut Output<'_>) {
         while let Some(held) = self.half_mut(role).pop_reached() {
             if !self.quiet {
-                self.place(role, &held.piece(self.sender(role)), held.when, out);
+                self.place(role, &held.piece(self.sender(role)), out);
             }
         }
     }
 
+    /// The peer had received everything before `ack`: what is missing of that will not come.
+    pub(super) fn received(&mut self, role: Role, ack: u32, at: Timestamp, out: &mut Output<'_>) {
+        while !self.quiet && self.half(role).is_waiting() && is_ahead(ack, self.half(role).next) {
+            self.settle(role, at, out);
+        }
+    }
+
+    /// A response begins: a request that may have been sent behind a chunked body was, if the server answers with nothing
+    /// behind it, for such a body ends in other text.
+    pub(super) fn answers(&mut self, piece: &Piece<'_>, out: &mut Output<'_>) {
+        let waits = self.requests.expected == Expected::Chunks && self.requests.ahead.is_some();
+        let is_final = looks(Role::Responses, piece.bytes) == Looks::Yes && piece.bytes.get(9) != Some(&b'1');
+        if !waits || !is_final || !self.turns.begins(Role::Responses, piece) {
+            return;
+        }
+        let ends = |held: &Held| piece.ack == Some(held.seq.wrapping_add(held.wire_len));
+        if let Some(held) = self.requests.pop_if(ends)
+            && self.may_be_pipelined(&held.piece(self.client), out)
+        {
+            self.start(Role::Requests, &held.piece(self.client), Standing::Certain, out);
+        }
+    }
+
+    /// Whether a piece within a chunked body may be a request that was sent behind it: one head and nothing else, where no line
+    /// is a last chunk, before the client heard anything.
+    fn may_be_pipelined(&self, piece: &Piece<'_>, out: &Output<'_>) -> bool {
+        let within_one_turn = piece.ack.is_some() && piece.ack == self.exchanges.answer_at();
+        if !within_one_turn || self.exchanges.unanswered() != 1 {
+            return false;
+        }
+        match head::read(Role::Requests, piece.bytes, out.interest, &mut Wanted::new()) {
+            Reading::Whole { framing, len, .. } => {
+                u32::try_from(len) == Ok(piece.wire_len)
+                    && framing.of_request() == Body::Sized(0)
+                    && !piece.bytes.windows(2).any(|line| line == b"\n0")
+            }
+            Reading::Draft | Reading::NotHttp => false,
+        }
+    }
+
     /// A head begins with this piece.
-    fn start(&mut self, role: Role, piece: &Piece<'_>, standing: Standing, when: Moment, out: &mut Output<'_>) {
+    fn start(&mut self, role: Role, piece: &Piece<'_>, standing: Standing, out: &mut Output<'_>) {
+        if standing == Standing::Resumed {
+            self.exchanges.lost();
+        }
         let half = self.half_mut(role);
         half.next = piece.seq;
         half.expect_head(standing);
-        self.consume(role, piece.at, piece.bytes, piece.wire_len, when, out);
+        self.consume(role, piece.at, piece.bytes, piece.wire_len, piece.ack, out);
     }
 
     /// A piece begins `distance` bytes ahead.
-    fn gap(&mut self, role: Role, piece: &Piece<'_>, mut distance: u64, when: Moment, out: &mut Output<'_>) {
+    fn gap(&mut self, role: Role, piece: &Piece<'_>, distance: u64, out: &mut Output<'_>) {
         let fidelity = self.fidelity;
         let half = self.half_mut(role);
-        half.bodiless_perhaps = false;
         match half.expected {
             Expected::Sized { left } if distance <= left => {
                 half.advance(distance);
                 half.expect_sized(left.saturating_sub(distance));
-                return self.consume(role, piece.at, piece.bytes, piece.wire_len, when, out);
+                return self.consume(role, piece.at, piece.bytes, piece.wire_len, piece.ack, out);
             }
             Expected::Sized { left } => {
                 half.advance(left);
                 half.expect_head(Standing::Certain);
-                distance = distance.saturating_sub(left);
             }
             Expected::Chunked(mut chunks) => {
                 if chunks.skip(distance) {
                     half.advance(distance);
                     half.expected = Expected::Chunked(chunks);
-                    return self.consume(role, piece.at, piece.bytes, piece.wire_len, when, out);
+                    return self.consume(role, piece.at, piece.bytes, piece.wire_len, piece.ack, out);
                 }
                 if fidelity == Fidelity::Heads {
-                    half.drift_in_chunks();
-                    return self.place(role, piece, when, out);
+                    half.drift_in_chunks(role);
+                    return self.adrift(role, piece, out);
                 }
+            }
+            Expected::Garbage => {
+                half.drift();
+                return self.adrift(role, piece, out);
             }
             _ => {}
         }
-        if let Some(when) = self.passed_unseen(role, piece, distance, when, out) {
-            out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
-            return self.start(role, piece, Standing::Resumed, when, out);
+        if self.begins(role, piece) && looks_anywhere(role, piece.bytes) != Looks::No {
+            self.lose(role, piece.at, out);
+            return self.place(role, piece, out);
         }
-        self.hold(role, piece, when, out);
+        self.hold(role, piece, out);
     }
 
-    /// Whether the exchange shows that a whole message has passed unseen before this head, so that waiting for it is in vain;
-    /// and what had been told by then. Only where a tap shows heads: there a head is seldom late and often the last piece for
-    /// a while.
-    fn passed_unseen(
-        &mut self,
-        role: Role,
-        piece: &Piece<'_>,
-        distance: u64,
-        when: Moment,
-        out: &mut Output<'_>,
-    ) -> Option<Moment> {
-        let half = self.half(role);
-        if self.fidelity == Fidelity::Whole || half.is_waiting() || half.expected != Expected::Head {
-            return None;
-        }
-        if looks_anywhere(role, piece.bytes) != Looks::Yes {
-            return None;
-        }
-        if role == Role::Requests {
-            return (self.exchanges.unmatched() > 0).then_some(when);
-        }
-        if self.exchanges.unanswered() == 0 && self.requests.ahead.is_some() && distance > INTERIM_BYTES_MAX {
-            // Missing before the held request, and missing before this response: an exchange passed unseen, and the held text
-            // is no body of it.
-            let trusted = self.trust_held_requests(piece.at, out);
-            return (trusted && self.exchanges.unanswered() > 0).then_some(self.exchanges.now());
-        }
-        (self.exchanges.unanswered_of(when) >= 2 && !self.exchanges.pipelined()).then_some(when)
-    }
-
-    fn hold(&mut self, role: Role, piece: &Piece<'_>, when: Moment, out: &mut Output<'_>) {
+    fn hold(&mut self, role: Role, piece: &Piece<'_>, out: &mut Output<'_>) {
         let half = self.half_mut(role);
         let ahead = half.ahead.get_or_insert_default();
         if ahead.has_room(piece) {
-            return ahead.hold(piece, half.next, when);
+            return ahead.hold(piece, half.next);
         }
         out.anomalies.reorder_overflow = out.anomalies.reorder_overflow.saturating_add(1);
         self.settle(role, piece.at, out);
-        self.place(role, piece, when, out);
+        if !self.quiet {
+            self.place(role, piece, out);
+        }
     }
 
     /// Takes the first missing bytes of a direction for lost.
     pub(super) fn settle(&mut self, role: Role, at: Timestamp, out: &mut Output<'_>) {
-        let when = self.exchanges.now();
-        let half = self.half_mut(role);
-        if let Some(draft) = half.draft.take() {
-            self.cut(role, &draft, when, out);
-        } else if half.expected == Expected::Head {
-            self.missed(role, false, at, out);
-        } else {
-            half.drift_in_chunks();
-        }
+        self.lose(role, at, out);
         self.drain(role, out);
     }
 
-    /// Takes the bytes before the held requests for an exchange that passed unseen, unless they belong to a head that was seen.
-    fn trust_held_requests(&mut self, at: Timestamp, out: &mut Output<'_>) -> bool {
-        let first = self.requests.ahead.as_ref().and_then(|ahead| ahead.first()).map(|held| held.seq);
-        if self.requests.draft.is_some() || self.requests.expected != Expected::Head || first.is_none() {
-            self.settle(Role::Requests, at, out);
-            return false;
+    fn lose(&mut self, role: Role, at: Timestamp, out: &mut Output<'_>) {
+        let half = self.half_mut(role);
+        if let Some(draft) = half.draft.take() {
+            self.cut(role, &draft, out);
+        } else if half.expected == Expected::Head {
+            self.missed(role, at, out);
+        } else {
+            half.drift();
         }
-        self.missed(Role::Requests, true, at, out);
-        self.requests.expected = Expected::Adrift { chunked: false, head_at: first };
-        self.drain(Role::Requests, out);
-        true
     }
 
-    /// A piece while the direction is adrift.
-    fn adrift(
-        &mut self,
-        role: Role,
-        piece: &Piece<'_>,
-        (chunked, head_at): (bool, Option<u32>),
-        when: Moment,
-        out: &mut Output<'_>,
-    ) {
-        let end = piece.seq.wrapping_add(piece.wire_len);
-        if let Distance::Behind(by) = self.half(role).distance(piece.seq) {
-            if by < piece.wire_len {
-                self.half_mut(role).next = end;
-            }
+    /// A piece while the direction is adrift: what looks like a head is one where the other end's word shows it.
+    fn adrift(&mut self, role: Role, piece: &Piece<'_>, out: &mut Output<'_>) {
+        let looks = looks_anywhere(role, piece.bytes);
+        if looks == Looks::No || matches!(self.half(role).distance(piece.seq), Distance::Behind(_)) {
             return;
         }
-        let looks = looks_anywhere(role, piece.bytes);
-        if looks != Looks::No {
-            if head_at == Some(piece.seq) {
-                // That body may be another one's, its head lost; only where the client pipelines the order alone tells.
-                let pipelined = role == Role::Responses && self.exchanges.pipelined();
-                let standing = if pipelined { Standing::Certain } else { Standing::Resumed };
-                return self.start(role, piece, standing, when, out);
-            }
-            let mut when = when;
-            if role == Role::Responses && self.exchanges.unanswered() == 0 && self.requests.is_waiting() {
-                // Somebody asked for it: what is waited for there.
-                self.settle(Role::Requests, piece.at, out);
-                when = self.exchanges.now();
-            }
-            let believed = match role {
-                Role::Requests => {
-                    self.exchanges.all_answered(when) || piece.at.since(self.asked_at) >= UNANSWERED_WAIT_MAX
-                }
-                Role::Responses => when.asked > self.responses.since,
-            };
-            if believed {
-                return self.start(role, piece, Standing::Resumed, when, out);
-            }
-            if role == Role::Requests && looks == Looks::Yes {
-                self.exchanges.doubt();
-            }
-            out.anomalies.doubtful_heads = out.anomalies.doubtful_heads.saturating_add(u64::from(looks == Looks::Yes));
+        if self.begins(role, piece) {
+            return self.start(role, piece, Standing::Resumed, out);
         }
-        let whole = u32::try_from(piece.bytes.len()) == Ok(piece.wire_len);
-        // The last chunk, and no trailers. A head may end like this too: `Content-Length: 0`.
-        let ends = piece.bytes == b"0\r\n\r\n" || piece.bytes.ends_with(b"\r\n0\r\n\r\n");
-        let head_at = (chunked && whole && ends && looks != Looks::Yes).then_some(end);
-        let half = self.half_mut(role);
-        half.next = end;
-        half.expected = Expected::Adrift { chunked, head_at };
+        if self.half(role).expected == Expected::Chunks && self.may_be_pipelined(piece, out) {
+            // Of several the last one counts.
+            let earlier = self.requests.ahead.take();
+            let other = earlier.is_some_and(|ahead| ahead.first().is_some_and(|held| held.seq != piece.seq));
+            out.anomalies.doubtful_heads = out.anomalies.doubtful_heads.saturating_add(u64::from(other));
+            return self.hold(role, piece, out);
+        }
+        if looks == Looks::Yes {
+            self.half_mut(role).next = piece.seq.wrapping_add(piece.wire_len);
+            out.anomalies.doubtful_heads = out.anomalies.doubtful_heads.saturating_add(1);
+        }
+    }
+
+    /// Whether a message must begin with this piece, whatever is missing before it.
+    fn begins(&self, role: Role, piece: &Piece<'_>) -> bool {
+        match role {
+            Role::Requests => {
+                // Where nothing is seen of the other end, time has to do.
+                let alone = self.responses.expected == Expected::Anything;
+                let waited = piece.at.since(self.asked_at) >= UNANSWERED_WAIT_MAX;
+                (alone && waited) || self.turns.begins(role, piece)
+            }
+            Role::Responses => !self.exchanges.pipelined() && self.turns.begins(role, piece),
+        }
     }
 }

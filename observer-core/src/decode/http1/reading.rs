@@ -3,11 +3,11 @@
 use super::Http1;
 use super::chunks::Step;
 use super::draft::{Draft, Progress};
-use super::exchanges::Moment;
 use super::half::{Expected, Standing};
 use super::head::{self, Reading, Wanted};
-use super::start_line::{Looks, Role, looks};
+use super::start_line::{Looks, Role};
 use super::telling::Found;
+use super::turns::Place;
 use crate::decode::Output;
 use crate::time::Timestamp;
 
@@ -19,20 +19,15 @@ impl Http1 {
         at: Timestamp,
         bytes: &[u8],
         wire_len: u32,
-        when: Moment,
+        ack: Option<u32>,
         out: &mut Output<'_>,
     ) {
         let mut rest = bytes;
         let told_before = self.exchanges.asked();
         while !rest.is_empty() && !self.quiet {
             let half = self.half_mut(role);
-            let later = when.asked > half.since;
-            if std::mem::take(&mut half.bodiless_perhaps) && later && looks(role, rest) == Looks::Yes {
-                // The response to a later request stands where the body would: there is none.
-                half.expect_head(Standing::Certain);
-            }
             let taken = match half.expected {
-                Expected::Head => self.head(role, at, rest, when, out),
+                Expected::Head => self.head(role, at, rest, ack, out),
                 Expected::Sized { left } => {
                     let take = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
                     half.expect_sized(left.saturating_sub(take as u64));
@@ -53,7 +48,9 @@ impl Http1 {
                         rest.len()
                     }
                 },
-                Expected::Anything | Expected::UntilClose | Expected::Adrift { .. } => rest.len(),
+                Expected::Anything | Expected::UntilClose | Expected::Chunks | Expected::Garbage | Expected::Adrift => {
+                    rest.len()
+                }
             };
             self.half_mut(role).advance(taken as u64);
             rest = rest.get(taken..).unwrap_or_default();
@@ -63,18 +60,17 @@ impl Http1 {
         }
         let uncaptured = u64::from(wire_len).saturating_sub(bytes.len() as u64);
         if uncaptured > 0 && !self.quiet {
-            self.pass_over(role, at, uncaptured, when, out);
+            self.pass_over(role, at, uncaptured, out);
         }
     }
 
     /// Passes over bytes that were on the wire and not captured.
-    fn pass_over(&mut self, role: Role, at: Timestamp, count: u64, when: Moment, out: &mut Output<'_>) {
+    fn pass_over(&mut self, role: Role, at: Timestamp, count: u64, out: &mut Output<'_>) {
         let half = self.half_mut(role);
         half.advance(count);
-        half.bodiless_perhaps = false;
         match half.expected {
             Expected::Head => match half.draft.take() {
-                Some(draft) => self.cut(role, &draft, when, out),
+                Some(draft) => self.cut(role, &draft, out),
                 None => self.missed_within(role, at, out),
             },
             Expected::Sized { left } => match left.checked_sub(count) {
@@ -85,10 +81,10 @@ impl Http1 {
                 if chunks.skip(count) {
                     half.expected = Expected::Chunked(chunks);
                 } else {
-                    half.drift_in_chunks();
+                    half.drift_in_chunks(role);
                 }
             }
-            Expected::Anything | Expected::UntilClose | Expected::Adrift { .. } => {}
+            Expected::Anything | Expected::UntilClose | Expected::Chunks | Expected::Garbage | Expected::Adrift => {}
         }
     }
 
@@ -97,11 +93,12 @@ impl Http1 {
         if role == Role::Requests && self.exchanges.unanswered() > 0 {
             self.exchanges.pipelines();
         }
-        self.missed(role, false, at, out);
+        self.missed(role, at, out);
     }
 
     /// Takes the next bytes of a head; returns how many of them belong to it.
-    fn head(&mut self, role: Role, at: Timestamp, bytes: &[u8], when: Moment, out: &mut Output<'_>) -> usize {
+    fn head(&mut self, role: Role, at: Timestamp, bytes: &[u8], ack: Option<u32>, out: &mut Output<'_>) -> usize {
+        let next = self.half(role).next;
         let mut draft = if let Some(draft) = self.half_mut(role).draft.take() {
             draft
         } else {
@@ -112,15 +109,21 @@ impl Http1 {
             let mut wanted = Wanted::new();
             match head::read(role, bytes, out.interest, &mut wanted) {
                 Reading::Whole { start, framing, len } => {
-                    let found = Found { at, start, headers: wanted.as_slice(), framing: Some(framing) };
-                    self.tell(&found, when, out);
+                    let (place, end) = (Place { seq: next, ack }, end_of(next, len));
+                    let found = Found { at, place, end, start, headers: wanted.as_slice(), framing: Some(framing) };
+                    self.tell(&found, out);
                     return len;
                 }
                 Reading::NotHttp => {
                     self.no_head(role, out);
                     return bytes.len();
                 }
-                Reading::Draft => Box::new(Draft::new(role, at, self.half(role).standing == Standing::Certain)),
+                Reading::Draft => Box::new(Draft::new(
+                    role,
+                    at,
+                    Place { seq: next, ack },
+                    self.half(role).standing == Standing::Certain,
+                )),
             }
         };
         match draft.push(bytes, out.interest) {
@@ -131,14 +134,14 @@ impl Http1 {
             Progress::Whole(len) => {
                 if let Some(start) = draft.start() {
                     let headers = draft.headers(true);
-                    let framing = Some(draft.framing());
-                    self.tell(&Found { at: draft.at, start, headers: &headers, framing }, when, out);
+                    let (place, end, framing) = (draft.place, end_of(next, len), Some(draft.framing()));
+                    self.tell(&Found { at: draft.at, place, end, start, headers: &headers, framing }, out);
                 }
                 len
             }
             Progress::TooLong => {
                 out.anomalies.heads_too_long = out.anomalies.heads_too_long.saturating_add(1);
-                self.tell_part(role, &draft, when, out);
+                self.tell_part(role, &draft, out);
                 bytes.len()
             }
             Progress::NotHttp => {
@@ -155,38 +158,43 @@ impl Http1 {
             half.expected = Expected::Anything;
             return;
         }
-        half.drift();
-        let certain = u64::from(half.standing == Standing::Certain);
-        out.anomalies.not_http = out.anomalies.not_http.saturating_add(certain);
+        if half.standing == Standing::Certain {
+            half.expected = Expected::Garbage;
+            out.anomalies.not_http = out.anomalies.not_http.saturating_add(1);
+        } else {
+            half.drift();
+        }
     }
 
     /// The rest of a head is missing.
-    pub(super) fn cut(&mut self, role: Role, draft: &Draft, when: Moment, out: &mut Output<'_>) {
+    pub(super) fn cut(&mut self, role: Role, draft: &Draft, out: &mut Output<'_>) {
+        self.exchanges.lost();
         if draft.start().is_some() {
             out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
-            self.tell_part(role, draft, when, out);
+            self.tell_part(role, draft, out);
         } else if self.half(role).standing == Standing::Certain || draft.looks() == Looks::Yes {
-            self.missed(role, false, draft.at, out);
+            self.missed(role, draft.at, out);
         } else {
             // Too little was seen to call it a message.
-            self.lose(role);
+            self.half_mut(role).drift();
         }
     }
 
-    /// Bytes are missing, and the head of the message that is passing may be among them.
-    pub(super) fn lose(&mut self, role: Role) {
-        let since = self.exchanges.after_next_answer();
-        let half = self.half_mut(role);
-        half.drift();
-        half.since = since;
-    }
-
-    /// A head was somewhere in bytes that are missing. `answered`: its response is known to have passed too.
-    pub(super) fn missed(&mut self, role: Role, answered: bool, at: Timestamp, out: &mut Output<'_>) {
+    /// A head was somewhere in bytes that are missing.
+    pub(super) fn missed(&mut self, role: Role, at: Timestamp, out: &mut Output<'_>) {
+        self.exchanges.lost();
+        self.half_mut(role).drift();
+        if role == Role::Requests && self.exchanges.may_leave() {
+            return;
+        }
         out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
-        self.lose(role);
         if role == Role::Requests {
-            self.unobserved(answered, at, out);
+            let count = self.exchanges.missed();
+            self.unobserved(count, at, out);
         }
     }
+}
+
+fn end_of(seq: u32, len: usize) -> u32 {
+    seq.wrapping_add(u32::try_from(len).unwrap_or(0))
 }

@@ -116,8 +116,8 @@ pub(super) struct Half {
     pub(super) frame_at: Timestamp,
     pub(super) hpack: hpack::Decoder,
     pub(super) block: Option<Box<Block>>,
-    /// Pieces that came too early, with their links.
-    pub(super) ahead: Option<Box<Ahead<Option<u32>>>>,
+    /// Pieces that came too early.
+    pub(super) ahead: Option<Box<Ahead>>,
     /// Bytes that were missed since the last stream was opened: frames may be among them.
     pub(super) lost: u64,
 }
@@ -203,8 +203,8 @@ impl Half {
     }
 
     /// The nearest held piece, if it begins where the direction stands, or before; or anywhere, if `any`.
-    pub(super) fn pop(&mut self, any: bool) -> Option<Held<Option<u32>>> {
-        let first = self.ahead.as_ref()?.first().map(|held| (held.seq, held.when));
+    pub(super) fn pop(&mut self, any: bool) -> Option<Held> {
+        let first = self.ahead.as_ref()?.first().map(|held| (held.seq, held.link));
         let Some((seq, link)) = first else {
             self.ahead = None;
             return None;

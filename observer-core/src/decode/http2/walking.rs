@@ -61,7 +61,7 @@ impl Http2 {
     /// Takes held pieces as far as they follow.
     pub(super) fn drain(&mut self, role: Role, out: &mut Output<'_>) {
         while let Some(held) = self.half_mut(role).pop(false) {
-            self.place(role, &Piece { link: held.when, ..held.piece(self.sender(role)) }, out);
+            self.place(role, &held.piece(self.sender(role)), out);
         }
     }
 
@@ -69,7 +69,7 @@ impl Http2 {
         let half = self.half_mut(role);
         let ahead = half.ahead.get_or_insert_default();
         if ahead.has_room(piece) {
-            return ahead.hold(piece, half.next, piece.link);
+            return ahead.hold(piece, half.next);
         }
         out.anomalies.reorder_overflow = out.anomalies.reorder_overflow.saturating_add(1);
         self.settle(role, out);

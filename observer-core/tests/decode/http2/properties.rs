@@ -162,14 +162,14 @@ proptest! {
             ],
         ), 0..120),
     ) {
-        let preface = Owned { at: 0, from: End::First, seq: 0, wire_len: 24, bytes: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), link: None };
+        let preface = Owned { at: 0, from: End::First, seq: 0, ack: None, wire_len: 24, bytes: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), link: None };
         let mut next = [24_u32, 0];
         let pieces = pieces.into_iter().map(|(second, seq, more, at, bytes)| {
             let wire_len = u32::try_from(bytes.len()).expect("a piece") + if more % 5 == 0 { more } else { 0 };
             let next = &mut next[usize::from(second)];
             let seq = if more % 3 == 0 { seq } else { *next };
             *next = seq.wrapping_add(wire_len);
-            Owned { at, from: if second { End::Second } else { End::First }, seq, wire_len, bytes, link: more.checked_rem(7).filter(|&rest| rest == 0).map(|_| seq.wrapping_sub(more)) }
+            Owned { at, from: if second { End::Second } else { End::First }, seq, ack: None, wire_len, bytes, link: more.checked_rem(7).filter(|&rest| rest == 0).map(|_| seq.wrapping_sub(more)) }
         });
         let pieces: Vec<Owned> = std::iter::once(preface).chain(pieces).collect();
         tell(Fidelity::Whole, &pieces);

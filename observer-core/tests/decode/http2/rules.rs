@@ -261,7 +261,8 @@ fn streams_without_an_end_are_bounded() {
     let requests = (1..20_000_u32).step_by(2).map(|stream| frame(1, 5, stream, &[0x82, 0x86, 0x84]));
     for bytes in std::iter::once(PREFACE.to_vec()).chain(requests) {
         let wire_len = u32::try_from(bytes.len()).expect("a piece");
-        let piece = Piece { at: Timestamp(1), from: End::First, seq, wire_len, bytes: &bytes, link: None };
+        let (at, from) = (Timestamp(1), End::First);
+        let piece = Piece { at, from, seq, ack: None, wire_len, bytes: &bytes, link: None };
         conversation.piece(&piece, &interest, &mut anomalies, &mut |_| told += 1);
         seq += wire_len;
         assert!(conversation.buffered_bytes() < 100 * 1024, "{}", conversation.buffered_bytes());

@@ -184,3 +184,36 @@ fn a_process_that_ended_before_it_was_looked_at_is_called_by_its_command_name() 
         EndQuery { socket: Some(socket), cgroup: 0, local: parsed("192.0.2.2:50000".parse().unwrap()), remote: to };
     assert_eq!(service(&mut attribution, end), "curl");
 }
+
+#[test]
+fn of_a_crowd_of_new_processes_those_not_looked_at_are_called_by_their_command_names_until_they_are() {
+    let mut crowd: Vec<_> = (0..80).map(|_| std::process::Command::new("sleep").arg("30").spawn().unwrap()).collect();
+    let mut attribution = attribution();
+    attribution.refresh(Instant::now());
+    let to = parsed("192.0.2.1:80".parse().unwrap());
+    let command = CommandName(*b"worker thread\0\0\0");
+    let ends: Vec<EndQuery> = (0..)
+        .zip(&crowd)
+        .map(|(number, process)| {
+            let socket = SocketId(number + 1);
+            attribution.event(&SocketEvent::Connects { socket, pid: process.id(), cgroup: 0, command, to });
+            let local = parsed(format!("192.0.2.2:{}", 50000 + number).parse().unwrap());
+            EndQuery { socket: Some(socket), cgroup: 0, local, remote: to }
+        })
+        .collect();
+    let named = |attribution: &mut Attribution, name: &str| {
+        ends.iter().filter(|end| service(attribution, **end) == name).count()
+    };
+    let unseen = named(&mut attribution, "worker thread");
+    assert!(unseen > 0 && unseen + named(&mut attribution, "sleep") == 80, "{unseen}");
+    let mut now = Instant::now();
+    while named(&mut attribution, "sleep") < 80 {
+        now += Duration::from_millis(200);
+        assert!(now < Instant::now() + Duration::from_mins(1), "never looked at");
+        attribution.refresh(now);
+    }
+    for process in &mut crowd {
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+}

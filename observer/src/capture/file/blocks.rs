@@ -139,6 +139,7 @@ impl Blocks {
                 flow: segment.flow,
                 // A SYN takes up one number before its data (RFC 9293 section 3.4).
                 seq: segment.seq.wrapping_add(u32::from(segment.opens)),
+                ack: segment.ack,
                 wire_len: segment.wire_len,
                 bytes: if self.opaque.contains(&connection) { &[] } else { segment.payload },
                 link: None,

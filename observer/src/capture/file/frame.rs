@@ -39,6 +39,7 @@ impl Link {
 pub(super) struct Segment<'f> {
     pub(super) flow: Flow,
     pub(super) seq: u32,
+    pub(super) ack: Option<u32>,
     /// Payload bytes on the wire.
     pub(super) wire_len: u32,
     /// Those that were captured.
@@ -166,6 +167,7 @@ fn tcp(tcp: &[u8], source: IpAddr, destination: IpAddr, total: u32, before: usiz
     const FIN: u8 = 0x01;
     const SYN: u8 = 0x02;
     const RST: u8 = 0x04;
+    const ACK: u8 = 0x10;
     let flow = Flow {
         source: Address { ip: source, port: be16(tcp, 0)? },
         destination: Address { ip: destination, port: be16(tcp, 2)? },
@@ -176,6 +178,7 @@ fn tcp(tcp: &[u8], source: IpAddr, destination: IpAddr, total: u32, before: usiz
         return Err(Skip::Damaged);
     }
     let flags = byte(tcp, 13)?;
+    let ack = if flags & ACK == 0 { None } else { Some(u32::from_be_bytes(array(tcp, 8)?)) };
     let headers = u32::try_from(before + header_len).unwrap_or(u32::MAX);
     let wire_len = total.checked_sub(headers).ok_or(Skip::Damaged)?;
     // What follows the IP packet's end is padding of the link.
@@ -184,7 +187,7 @@ fn tcp(tcp: &[u8], source: IpAddr, destination: IpAddr, total: u32, before: usiz
     // A reset may carry a text for people (RFC 9293 section 3.5.2); it is no part of the stream.
     let (wire_len, payload) = if flags & RST == 0 { (wire_len, payload) } else { (0, &[][..]) };
     let (opens, closes, resets) = (flags & SYN != 0, flags & (FIN | RST) != 0, flags & RST != 0);
-    Ok(Segment { flow, seq, wire_len, payload, opens, closes, resets })
+    Ok(Segment { flow, seq, ack, wire_len, payload, opens, closes, resets })
 }
 
 fn byte(bytes: &[u8], at: usize) -> Result<u8, Skip> {
