@@ -7,6 +7,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::SkBuffContext;
+use core::hint::black_box;
 use observer_ebpf::flow::{ADRIFT, FRAMES, FRESH, FlowSlot, PROVEN, WANTED, fingerprint, forget, reaches};
 use observer_ebpf::frame::{Frame, HEADER_BYTES, HEADERS, SETTINGS, frame};
 use observer_ebpf::loss::Loss;
@@ -18,12 +19,15 @@ use crate::piece::{Stretch, copy_blindly, first_bytes, kept, min};
 use crate::ring::lose;
 use crate::tell::{now, tell_close, template};
 
-/// Steps of one run of a program: a frame is passed, or a record is told. What is left is for its next run: the kernel allows
-/// 32 of them, so some 2,000 frames of a packet are walked. Verifiers follow every step of one.
-const STEPS_MAX: u32 = 64;
+/// Rounds of one run of a program: frames are passed, a record is told. What is left is for its next run: the kernel allows
+/// 32 of them, so some 120 records are told of a packet, which 64 KiB of frames fill. Verifiers follow every round of one, and
+/// the oldest keep no more than four states of a loop apart.
+const ROUNDS_MAX: u32 = 4;
+/// Frames that are passed in a round: in all runs some 2,000 of a packet.
+const STEPS_MAX: u32 = 16;
 /// Frames that are told with what lies between them are one record up to this length; longer ones are cut.
 const RUN_BYTES: u32 = 1024;
-/// Between two frames of one record there is no more: fewer frames than a run has steps, for what it leaves untold the next run
+/// Between two frames of one record there is no more: fewer frames than a run passes, for what it leaves untold the next run
 /// tells, and walks from there again.
 const GAP_BYTES: u32 = 512;
 /// Frames that are looked at where frames are to be recognised.
@@ -76,16 +80,16 @@ pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
     if walk.late != 0 {
         slot.end_seq = packet.seq;
     }
-    let mut steps = 0;
-    while steps < STEPS_MAX {
-        if !walk.step::<TAP>(ctx, &packet, slot, &mut record) {
+    let mut rounds = 0;
+    while rounds < ROUNDS_MAX {
+        if !walk.round::<TAP>(ctx, &packet, slot, &mut record) {
             break;
         }
         packet.forget(slot.zero);
         walk.forget(slot.zero);
-        steps += 1;
+        rounds += 1;
     }
-    let unfinished = forget(u32::from(steps == STEPS_MAX), slot.zero) != 0;
+    let unfinished = forget(u32::from(rounds == ROUNDS_MAX), slot.zero) != 0;
     if walk.late != 0 {
         slot.end_seq = link;
         return;
@@ -129,40 +133,30 @@ impl Walk {
         self.joined = forget(self.joined, zero);
     }
 
-    /// Passes a frame, or tells what is to be told. Returns whether there is more to do.
+    /// Passes frames as far as it can or may, then tells what is to be told. Returns whether there is more to do.
     #[inline(always)]
-    fn step<const TAP: u8>(
+    fn round<const TAP: u8>(
         &mut self,
         ctx: &SkBuffContext,
         packet: &Headers,
         slot: &mut FlowSlot,
         record: &mut Record,
     ) -> bool {
-        let len = packet.payload_len;
-        if self.from != self.to && self.at - self.to > GAP_BYTES {
-            self.full = 1;
+        let mut steps = 0;
+        while steps < STEPS_MAX {
+            let untold = below(0, self.from ^ self.to);
+            self.full |= untold & below(GAP_BYTES, self.at.wrapping_sub(self.to));
+            if self.is_stuck(packet.payload_len) != 0 {
+                break;
+            }
+            self.step(ctx, packet, untold, slot.zero);
+            steps += 1;
         }
-        if self.full == 0 && self.broken == 0 && self.at < len && len - self.at >= HEADER_BYTES {
-            let Some([low, high]) = first_bytes(ctx, packet.payload_at + self.at, HEADER_BYTES) else { return false };
-            let Frame { wire_len, wanted, sound, .. } = frame(low, high as u8);
-            if forget(u32::from(sound), slot.zero) == 0 {
-                self.broken = 1;
-                return true;
-            }
-            let end = self.at + wire_len;
-            if forget(u32::from(wanted), slot.zero) != 0 {
-                if self.from == self.to {
-                    self.from = self.at;
-                } else if end - self.from > RUN_BYTES {
-                    self.full = 1;
-                    return true;
-                }
-                self.to = end;
-            }
-            self.at = end;
+        self.forget(slot.zero);
+        if forget(self.is_stuck(packet.payload_len), slot.zero) == 0 {
             return true;
         }
-        let to = min(self.to, len);
+        let to = min(self.to, packet.payload_len);
         if self.from >= to {
             return false;
         }
@@ -183,6 +177,44 @@ impl Walk {
         }
         true
     }
+
+    /// One where no frame can be passed now, else zero.
+    #[inline(always)]
+    fn is_stuck(&self, len: u32) -> u32 {
+        self.full | self.broken | (1 - below(self.at.wrapping_add(HEADER_BYTES - 1), len))
+    }
+
+    /// Passes a frame, unless what is to be told would be too long with it. No branch is taken on what it is: each would be
+    /// another way that verifiers follow through all later steps.
+    #[inline(always)]
+    fn step(&mut self, ctx: &SkBuffContext, packet: &Headers, untold: u32, zero: u32) {
+        let Some([low, high]) = first_bytes(ctx, packet.payload_at + self.at, HEADER_BYTES) else {
+            self.broken = 1;
+            return;
+        };
+        let Frame { wire_len, wanted, sound, .. } = frame(low, high as u8);
+        let (wanted, sound) = (forget(u32::from(wanted), zero), forget(u32::from(sound), zero));
+        let end = self.at.wrapping_add(wire_len);
+        self.full = sound & wanted & untold & below(RUN_BYTES, end.wrapping_sub(self.from));
+        self.broken = 1 - sound;
+        let passes = sound & (1 - self.full);
+        self.from = pick(self.from, self.at, passes & wanted & (1 - untold));
+        self.to = pick(self.to, end, passes & wanted);
+        self.at = pick(self.at, end, passes);
+    }
+}
+
+/// One where `a` is less than `b`, else zero.
+#[inline(always)]
+fn below(a: u32, b: u32) -> u32 {
+    // The compiler would make a branch of what it can see through.
+    (black_box(u64::from(a).wrapping_sub(u64::from(b))) >> 63) as u32
+}
+
+/// `new` for one, `old` for zero.
+#[inline(always)]
+fn pick(old: u32, new: u32, one: u32) -> u32 {
+    old ^ ((old ^ new) & black_box(one.wrapping_neg()))
 }
 
 /// Where the walk begins. `None`: there is nothing to walk.
@@ -343,6 +375,7 @@ fn settle(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowSlot, walk: &Wal
 fn miss(slot: &mut FlowSlot) {
     if slot.marks & PROVEN == 0 {
         slot.state = FRESH;
+        slot.end_seq = 0;
         return;
     }
     slot.marks = PROVEN;
