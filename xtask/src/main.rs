@@ -5,6 +5,7 @@ mod apt;
 mod bench;
 mod build_ebpf;
 mod check;
+mod conformance;
 mod demo;
 mod interrupt;
 mod root;
@@ -29,6 +30,8 @@ enum Task {
     Test(test::Options),
     /// Check form: rustfmt, clippy without warnings, licences and advisories of dependencies.
     Check,
+    /// Run the decoders over public vectors in a directory: HPACK stories, W3C header cases, decisions of SDKs.
+    Conformance(conformance::Options),
     /// Build the kernel programs, and write the object that the observer embeds.
     BuildEbpf(build_ebpf::Options),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Check => check::run(),
+        Task::Conformance(options) => conformance::run(&options),
         Task::BuildEbpf(options) => build_ebpf::run(&options),
     };
     outcome.unwrap_or_else(|error| {
