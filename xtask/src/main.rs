@@ -7,6 +7,7 @@ mod build_ebpf;
 mod check;
 mod conformance;
 mod demo;
+mod fuzz;
 mod interrupt;
 mod root;
 mod test;
@@ -32,6 +33,8 @@ enum Task {
     Check,
     /// Run the decoders over public vectors in a directory: HPACK stories, W3C header cases, decisions of SDKs.
     Conformance(conformance::Options),
+    /// Run the fuzz targets, each for a while.
+    Fuzz(fuzz::Options),
     /// Build the kernel programs, and write the object that the observer embeds.
     BuildEbpf(build_ebpf::Options),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Check => check::run(),
         Task::Conformance(options) => conformance::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::BuildEbpf(options) => build_ebpf::run(&options),
     };
     outcome.unwrap_or_else(|error| {

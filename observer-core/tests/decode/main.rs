@@ -6,6 +6,7 @@ mod holes;
 mod http2;
 mod kernel;
 mod properties;
+mod recording;
 mod rules;
 mod script;
 mod tap;

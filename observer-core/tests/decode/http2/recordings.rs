@@ -5,7 +5,7 @@ use expect_test::{Expect, expect};
 use observer_core::decode::{Anomalies, Fidelity};
 
 use super::walk::thin;
-use crate::golden::runs;
+use crate::recording::runs;
 use crate::tap::{cut, tell};
 
 /// Checks what is told of a recording: the same of every byte, of single bytes, and of what the kernel is to show.
