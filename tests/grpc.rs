@@ -15,7 +15,7 @@ use testbed::observer::{Observer, binary};
 use testbed::site::{Namespace, Site};
 use testbed::truth::{Facts, read, reported};
 
-use crate::service::{Service, command, place};
+use crate::service::{Service, command, only, place};
 
 const HERE: Site = Site::Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
 const SERVICES: [&str; 2] = ["front", "back"];
@@ -30,6 +30,7 @@ struct Outcome {
 /// A customer calls the front `at_once` times at a time, the front calls the back at `site`. Where the observer is `late`, it begins when
 /// they have called each other for a while.
 fn observe(name: &str, source: &str, site: &Site, at_once: u64, late: bool) -> Result<Outcome> {
+    let _only = only();
     let python = install::runtimes()?.python;
     let place = place(name)?;
     let log = |service: &str| place.join(format!("{service}.jsonl"));

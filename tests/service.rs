@@ -3,10 +3,19 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use testbed::site::Site;
 use testbed::{scratch, workspace};
+
+/// An observer sees the whole host, and these tests tell their services apart by name alone: one test at a time.
+static ONLY: Mutex<()> = Mutex::new(());
+
+/// Waits until no other test runs.
+pub(crate) fn only() -> MutexGuard<'static, ()> {
+    ONLY.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A service of a test; it ends with the value.
 pub(crate) struct Service(pub(crate) Child);

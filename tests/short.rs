@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
@@ -16,7 +15,7 @@ use testbed::observer::{Observer, binary};
 use testbed::site::{Namespace, Site};
 use testbed::truth::{read, reported};
 
-use crate::service::{Service, place};
+use crate::service::{Service, only, place};
 
 const HERE: Site = Site::Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
 const SERVICES: [&str; 2] = ["front", "back"];
@@ -24,13 +23,6 @@ const ORDERS: u64 = 300;
 
 fn command(name: &str, site: &Site, [listen, next, peer]: [&str; 3], log: &Path) -> Command {
     service::command(Path::new("/usr/bin/python3"), "short.py", name, site, &[listen, next, peer], log)
-}
-
-/// An observer sees the whole host, and these tests tell their services apart by name alone: one test at a time.
-static ONLY: Mutex<()> = Mutex::new(());
-
-fn only() -> MutexGuard<'static, ()> {
-    ONLY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A customer calls the front, the front calls the back at `site`; everything must be told as they know it themselves.
