@@ -20,6 +20,7 @@ use observer_core::propagation::Hidden;
 use observer_core::time::Timestamp;
 use std::time::Duration;
 
+use crate::attribute::Options;
 use crate::capture::{Event, SourceCounters};
 use crate::config::Config;
 use crate::output::snapshot::{Extras, MalformedCount, TableUse};
@@ -90,9 +91,13 @@ impl Pipeline {
     /// open by then: what begins in between is told by it.
     pub fn new(config: &Config, mode: Mode) -> Self {
         let parties = match mode {
-            Mode::Live => Parties::host(config),
+            Mode::Live => Parties::host(config, Options::of_this_host()),
             Mode::File => Parties::file(config),
         };
+        Self::among(parties, config, mode)
+    }
+
+    fn among(parties: Parties, config: &Config, mode: Mode) -> Self {
         Self {
             mode,
             connections: Connections::new(connections_max(&config.limits)),

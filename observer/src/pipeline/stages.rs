@@ -116,10 +116,6 @@ impl Stages {
             MessageBody::Request(head) => {
                 link.client = Some(message.from);
                 let context = self.extractors.extract(head);
-                let tenant = match &context.tenant {
-                    Fact::Present(tenant) => self.names.tenant(tenant),
-                    Fact::Absent | Fact::NotObserved => Names::UNKNOWN_TENANT,
-                };
                 let number = message.exchange.unwrap_or_default();
                 let telemetry = Self::no_hop(head);
                 let uncounted = telemetry.is_some() || self.is_ignored(head);
@@ -139,11 +135,15 @@ impl Stages {
                 }
                 let exchange = ExchangeId { connection, number };
                 let protocol = message.protocol;
-                let request = Request { at, protocol, exchange, head, context: &context, tenant, uncounted };
+                let tenant = self.tenant(head, server, parties);
+                let received = Request { at, protocol, exchange, head, context: &context, tenant, uncounted };
+                let tenant =
+                    if self.extractors.asks_for_namespaces() { self.tenant(head, client, parties) } else { tenant };
+                let sent = Request { tenant, ..received };
                 let ambiguous = parties.is_ambiguous(&ends[super::place(message.from)]);
-                let sent = self.sent(&request, client, server.service(), ambiguous);
+                let sender_had_context = self.sent(&sent, client, server.service(), ambiguous);
                 if let Some(owner) = server.observed() {
-                    self.received(&request, owner, client, sent);
+                    self.received(&received, owner, client, sender_had_context);
                 }
             }
             MessageBody::Response(head) => {
@@ -176,6 +176,15 @@ impl Stages {
                     self.ledger.unattributed(owner.service, server.service(), *count);
                 }
             }
+        }
+    }
+
+    /// The tenant of a request as it is seen at the end of `party`.
+    fn tenant(&mut self, head: &RequestHead<'_>, party: Party, parties: &Parties) -> TenantId {
+        let namespace = party.observed().and_then(|owner| parties.namespace(owner.workload));
+        match self.extractors.tenant(head, namespace) {
+            Fact::Present(tenant) => self.names.tenant(&tenant),
+            Fact::Absent | Fact::NotObserved => Names::UNKNOWN_TENANT,
         }
     }
 

@@ -4,11 +4,15 @@ use std::net::IpAddr;
 
 use observer_core::audit::report::{Code, Finding, Hops};
 use observer_core::connection::Address;
+use observer_core::context::TenantSource;
+use observer_core::ids::SocketId;
 
 use super::*;
+use crate::attribute::live::{Group, Program, SERVER};
 use crate::config::{External, Pattern};
 
 const START: Timestamp = Timestamp(1_767_225_600_000_000_000);
+const TRACEPARENT: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 /// Longer than anything that was seen can have caused a hop.
 const LATER: Duration = Duration::from_mins(2);
 
@@ -46,7 +50,11 @@ impl Interface {
     }
 
     fn request(&mut self, source: &str, destination: &str, host: &str) {
-        let head = format!("GET /thing HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        self.request_at(Tap::Wire, 0, (source, destination), &format!("host: {host}"));
+    }
+
+    fn request_at(&mut self, tap: Tap, cgroup: u64, (source, destination): (&str, &str), header: &str) {
+        let head = format!("GET /thing HTTP/1.1\r\n{header}\r\n\r\n");
         let packet = Packet {
             at: self.now,
             flow: flow(source, destination),
@@ -54,12 +62,12 @@ impl Interface {
             ack: None,
             wire_len: u32::try_from(head.len()).unwrap(),
             bytes: head.as_bytes(),
-            tap: Tap::Wire,
+            tap,
             closes: false,
             resets: false,
             token: 0,
         };
-        self.pipeline.event(&Event::Packet { packet, cgroup: 0 });
+        self.pipeline.event(&Event::Packet { packet, cgroup });
     }
 
     fn report(&mut self) -> Report {
@@ -112,4 +120,37 @@ fn a_host_name_that_is_external_is_so_in_a_capture_file_too() {
     let hops: Vec<_> = report.hops.iter().map(|hops| (hops.service.as_str(), hops.peer.as_str())).collect();
     assert_eq!(hops, [("10.0.0.1", "10.0.0.2"), ("10.0.0.2", "external:API.partner.example")]);
     assert!(report.requests.iter().all(|row| row.service == "10.0.0.2"), "{:?}", report.requests);
+}
+
+#[test]
+fn the_namespace_of_a_container_is_a_tenant_where_nothing_else_yields() {
+    let id = format!("{:064x}", u64::from(std::process::id()) << 32);
+    let host = tempfile::tempdir().unwrap();
+    let bundle = host.path().join("run/containerd/io.containerd.runtime.v2.task/k8s.io").join(&id);
+    std::fs::create_dir_all(&bundle).unwrap();
+    let annotations =
+        r#"{"annotations":{"io.kubernetes.cri.container-name":"cart","io.kubernetes.cri.sandbox-namespace":"shop"}}"#;
+    std::fs::write(bundle.join("config.json"), annotations).unwrap();
+    let group = Group::new(&format!("cri-containerd-{id}.scope"));
+    let mut server = Program::python(SERVER, &[]);
+    let port = server.port();
+    group.take(&server);
+
+    let tenant = vec![TenantSource::Header("x-tenant-id".into()), TenantSource::Namespace];
+    let config = Config { tenant, ..Config::default() };
+    let options = Options { host_root: host.path().to_owned(), ..Options::of_this_host() };
+    let parties = Parties::host(&config, options);
+    let mut host = Interface { pipeline: Pipeline::among(parties, &config, Mode::Live), now: START };
+    let cart = format!("127.0.0.1:{port}");
+    let ingress = Tap::Ingress { socket: SocketId(77), looped: false };
+    let egress = Tap::Egress { socket: SocketId(78), looped: false };
+    host.request_at(ingress, group.id(), ("192.0.2.1:40000", &cart), "host: cart");
+    host.request_at(ingress, group.id(), ("192.0.2.1:40001", &cart), "x-tenant-id: acme");
+    host.request_at(egress, group.id(), ("127.0.0.1:50000", "192.0.2.7:9090"), TRACEPARENT);
+    let report = host.report();
+    let requests: Vec<_> =
+        report.requests.iter().map(|row| (row.service.as_str(), row.tenant.as_str(), row.missing)).collect();
+    assert_eq!(requests, [("cart", "acme", 1), ("cart", "shop", 1)]);
+    let ratios: Vec<_> = report.ratios.iter().map(|row| (row.service.as_str(), row.tenant.as_str())).collect();
+    assert_eq!(ratios, [("cart", "shop")], "what it sends is its namespace's, too");
 }
