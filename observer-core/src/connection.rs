@@ -70,8 +70,12 @@ pub struct Packet<'a> {
 pub enum Opaque {
     /// TLS records (RFC 8446 section 5.1).
     Tls,
-    /// HTTP/2 with prior knowledge (RFC 9113 section 3.4).
+    /// HTTP/2 with prior knowledge (RFC 9113 section 3.4); the flow leads from its client.
     Http2,
+    /// FastCGI; the flow leads from its client.
+    FastCgi,
+    /// None that is known; the flow leads to the socket that received it as its first payload.
+    Unknown,
 }
 
 /// Where a packet was seen.

@@ -12,6 +12,8 @@ pub enum Opening {
     Tls,
     /// The preface of HTTP/2.
     Http2,
+    /// The record that begins a FastCGI request.
+    FastCgi,
 }
 
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
@@ -40,7 +42,20 @@ pub const fn opening(low: u64, high: u64, len: u32) -> Opening {
             return Opening::Tls;
         }
     }
+    if len >= 16 && is_fastcgi(low, high) {
+        return Opening::FastCgi;
+    }
     Opening::Other
+}
+
+/// FastCGI 1.0 section 5.1: version 1, FCGI_BEGIN_REQUEST, any request id, a content of 8 bytes, any padding; a role of 1 to 3,
+/// flags that know one bit, and zeros where it reserves bytes.
+#[inline(always)]
+const fn is_fastcgi(low: u64, high: u64) -> bool {
+    let role = high as u32 >> 8 & 0xff;
+    low & 0xff00_ffff_0000_ffff == u64::from_le_bytes([1, 1, 0, 0, 0, 8, 0, 0])
+        && high & 0xffff_ffff_fffe_00ff == 0
+        && role.wrapping_sub(1) < 3
 }
 
 /// `HTTP/1.`, or as much of it as there is (RFC 9112 section 4).
@@ -193,5 +208,24 @@ mod tests {
         assert_eq!(of(b"\x16\x03"), Opening::Other);
         assert_eq!(of(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Opening::Http2);
         assert_eq!(of(b"PRI * HTTP/1.1\r\n"), Opening::Head);
+    }
+
+    #[test]
+    fn a_fastcgi_request_is_recognised_by_its_first_record() {
+        // Responder, kept alive, as web servers open it; then what differs in one place.
+        assert_eq!(of(b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00\x01\x04"), Opening::FastCgi);
+        assert_eq!(of(b"\x01\x01\xab\xcd\x00\x08\x07\x00\x00\x03\x00\x00\x00\x00\x00\x00"), Opening::FastCgi);
+        for others in [
+            &b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00"[..],
+            b"\x02\x01\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00",
+            b"\x01\x04\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00",
+            b"\x01\x01\x00\x01\x00\x09\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00",
+            b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00",
+            b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x04\x01\x00\x00\x00\x00\x00",
+            b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x02\x00\x00\x00\x00\x00",
+            b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00\x01",
+        ] {
+            assert_eq!(of(others), Opening::Other, "{others:02x?}");
+        }
     }
 }

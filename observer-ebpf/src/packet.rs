@@ -10,7 +10,7 @@ use observer_ebpf::flow::{ENDED, FRESH, FlowSlot, OPAQUE, OPEN, fingerprint, for
 use observer_ebpf::opening::{Opening, opening};
 use observer_ebpf::record::{Kind, TAP_INGRESS, TAP_WIRE};
 
-use crate::flows::{claim, holds, slot};
+use crate::flows::{claim, holds, identity, is_first_received, slot};
 use crate::headers::{self, FIN, Headers, RST, SYN};
 use crate::long;
 use crate::piece::{bare, first_bytes, min};
@@ -142,10 +142,14 @@ fn begins<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowS
             return Part::Newest { tail: 0 };
         }
         // In the middle of HTTP bytes that look like a record are somebody's body.
-        kind @ (Opening::Tls | Opening::Http2) if !(known && slot.state == ENDED) => {
+        kind @ (Opening::Tls | Opening::Http2 | Opening::FastCgi) if !(known && slot.state == ENDED) => {
             claim::<TAP>(ctx, slot, flow);
             slot.state = OPAQUE;
-            let kind = if matches!(kind, Opening::Tls) { Kind::Tls } else { Kind::Http2 };
+            let kind = match kind {
+                Opening::Tls => Kind::Tls,
+                Opening::Http2 => Kind::Http2,
+                _ => Kind::FastCgi,
+            };
             bare(ctx, &template::<TAP>(ctx, packet, slot, flow, kind), None);
         }
         _ if known && slot.state == ENDED => {
@@ -153,6 +157,12 @@ fn begins<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowS
             if !ended && packet.flags & (FIN | RST) != 0 {
                 bare(ctx, &template::<TAP>(ctx, packet, slot, flow, Kind::Packet), None);
             }
+        }
+        _ if TAP == TAP_INGRESS && !known && is_first_received(ctx) => {
+            // The slot stays as it is: the flow may still come to carry heads, and most of these never will.
+            let mut record = template::<TAP>(ctx, packet, slot, flow, Kind::Unknown);
+            (record.socket, record.cgroup) = identity::<TAP>(ctx);
+            bare(ctx, &record, None);
         }
         _ => {}
     }

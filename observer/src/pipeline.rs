@@ -141,6 +141,7 @@ impl Pipeline {
                     crate::capture::SocketEvent::Released { socket } => {
                         let at = self.window.map_or(Timestamp::default(), |(_, end)| end);
                         self.connections.released(*socket, at);
+                        self.stages.released(*socket);
                     }
                     crate::capture::SocketEvent::Connects { .. } | crate::capture::SocketEvent::Binds { .. } => {}
                 }
@@ -192,6 +193,8 @@ impl Pipeline {
             Tap::Ingress { socket, .. } => (Some(socket), Some(End::Second)),
             Tap::Wire => (None, None),
         };
+        // Zero: the socket did not exist yet.
+        let socket = socket.filter(|socket| socket.0 != 0);
         let at_end = |address, end| EndAt { address, socket: socket.filter(|_| local == Some(end)), cgroup };
         let ends = [at_end(flow.source, End::First), at_end(flow.destination, End::Second)];
         self.stages.opaque(at, kind, &ends, local, &mut self.parties);

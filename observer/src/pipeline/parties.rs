@@ -160,6 +160,19 @@ impl Parties {
         }
     }
 
+    /// Whether the workload that received the first payload of a connection at an address serves it. The kernel tells of
+    /// clients, too; a capture file shows who opened the connection.
+    pub(super) fn serves(&self, workload: WorkloadId, at: Address) -> bool {
+        match &self.from {
+            From::Host(attribution) => {
+                // A listener may name every address of the host by none.
+                let listens = |workload: &Workload| workload.listens.iter().any(|address| address.port == at.port);
+                attribution.workload(workload).is_some_and(listens)
+            }
+            From::File { .. } => true,
+        }
+    }
+
     /// The workloads that listen on Unix sockets: nothing here sees what reaches them there.
     pub(super) fn behind_unix_sockets(&self) -> impl Iterator<Item = WorkloadId> {
         let attribution = match &self.from {

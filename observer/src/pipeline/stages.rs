@@ -6,7 +6,7 @@ use observer_core::audit::report::Evidence;
 use observer_core::connection::Opaque;
 use observer_core::context::{Extractors, MessageContext, Sampled, TraceFact, Weight};
 use observer_core::fact::Fact;
-use observer_core::ids::{ConnectionId, ExchangeId, ServiceId, TenantId};
+use observer_core::ids::{ConnectionId, ExchangeId, ServiceId, SocketId, TenantId, WorkloadId};
 use observer_core::message::{End, HeaderName, Interest, Message, MessageBody, Protocol, RequestHead};
 use observer_core::names::Names;
 use observer_core::propagation::{
@@ -15,6 +15,7 @@ use observer_core::propagation::{
 use observer_core::sampling::Point;
 use observer_core::sampling::traces::{Sighting, Traces};
 use observer_core::time::Timestamp;
+use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -23,7 +24,6 @@ use super::parties::{EndAt, Known, Parties, Party};
 use crate::config::Config;
 use crate::output::snapshot::{ErrorCount, TableUse};
 use crate::pattern::Pattern;
-use observer_core::ids::WorkloadId;
 
 /// What is kept of a connection between its messages.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,8 +46,10 @@ pub(super) struct Stages {
     ignore: Vec<Pattern>,
     propagation: Propagation,
     workloads: BTreeSet<WorkloadId>,
-    /// Workloads reached by connections that are not decoded. Such a connection is told once, and how long it lives is not
-    /// known: they stay hidden.
+    /// Workloads reached by connections that are not decoded, by the socket that serves one: hidden as long as it is open.
+    hidden_by: FxHashMap<SocketId, (WorkloadId, Hidden)>,
+    /// The same where the socket is not known. Such a connection is told once, and how long it lives nobody tells: they stay
+    /// hidden.
     hidden: BTreeSet<(WorkloadId, Hidden)>,
     breaks: u64,
     ticked: Timestamp,
@@ -84,6 +86,7 @@ impl Stages {
             ignore: config.ignore.clone(),
             propagation: Propagation::new(limits, config.false_alarm_rate),
             workloads: BTreeSet::new(),
+            hidden_by: FxHashMap::default(),
             hidden: BTreeSet::new(),
             breaks: 0,
             ticked: Timestamp::default(),
@@ -272,25 +275,45 @@ impl Stages {
         local: Option<End>,
         parties: &mut Parties,
     ) {
-        // Who serves is not known; the end with the lower port is taken for it (RFC 6335 section 6: clients use dynamic
-        // ports, which lie above those of services).
         let [source, destination] = ends;
-        let server = if source.address.port < destination.address.port { End::First } else { End::Second };
+        // A TLS record does not tell who serves; the end with the lower port is taken for it (RFC 6335 section 6: clients use
+        // dynamic ports, which lie above those of services).
+        let server = if kind == Opaque::Tls && source.address.port < destination.address.port {
+            End::First
+        } else {
+            End::Second
+        };
         if local.is_some_and(|local| local != server) {
             return;
         }
+        let serving = &ends[super::place(server)];
         let party = parties.party(&mut Known::default(), (server, true), ends, None, &mut self.names);
-        if let Some(owner) = party.observed() {
-            self.ledger.opaque(owner.service, kind);
-            let hidden = match kind {
-                Opaque::Tls => Hidden::Tls,
-                Opaque::Http2 => Hidden::Http2,
-            };
-            if self.hidden.len() < WORKLOADS_MAX {
+        let Some(owner) = party.observed() else { return };
+        if kind == Opaque::Unknown && !parties.serves(owner.workload, serving.address) {
+            return;
+        }
+        self.ledger.opaque(owner.service, kind);
+        let hidden = match kind {
+            Opaque::Tls => Hidden::Tls,
+            Opaque::Http2 => Hidden::Http2,
+            Opaque::FastCgi => Hidden::FastCgi,
+            Opaque::Unknown => Hidden::UnknownProtocol,
+        };
+        match serving.socket {
+            Some(socket) if self.hidden_by.len() < WORKLOADS_MAX => {
+                self.hidden_by.insert(socket, (owner.workload, hidden));
+            }
+            _ if self.hidden.len() < WORKLOADS_MAX => {
                 self.hidden.insert((owner.workload, hidden));
             }
-            self.hide(owner.workload, hidden, at);
+            _ => {}
         }
+        self.hide(owner.workload, hidden, at);
+    }
+
+    /// A socket is closed: what came through it hides nobody any longer.
+    pub(super) fn released(&mut self, socket: SocketId) {
+        self.hidden_by.remove(&socket);
     }
 
     /// Requests that are not seen reach a workload: see [`Propagation::hide`].
@@ -308,6 +331,7 @@ impl Stages {
     /// Forgets workloads that are no longer known: ids are not used again, and new ones must find room.
     pub(super) fn forget(&mut self, known: impl Fn(WorkloadId) -> bool) {
         self.workloads.retain(|&workload| known(workload));
+        self.hidden_by.retain(|_, &mut (workload, _)| known(workload));
         self.hidden.retain(|&(workload, _)| known(workload));
     }
 
@@ -315,7 +339,7 @@ impl Stages {
         if now.since(self.ticked) >= EXPIRY_INTERVAL {
             self.ticked = now;
             self.propagation.tick(now);
-            for &(workload, reason) in &self.hidden {
+            for &(workload, reason) in self.hidden_by.values().chain(&self.hidden) {
                 self.propagation.hide(workload, reason, now);
             }
         }

@@ -9,6 +9,7 @@ use observer_core::ids::SocketId;
 
 use super::*;
 use crate::attribute::live::{Group, Program, SERVER};
+use crate::capture::{CommandName, SocketEvent};
 use crate::config::{External, Pattern};
 
 const START: Timestamp = Timestamp(1_767_225_600_000_000_000);
@@ -45,8 +46,12 @@ impl Interface {
     }
 
     fn opaque(&mut self, source: &str, destination: &str, kind: Opaque) {
+        self.opaque_at(Tap::Wire, 0, (source, destination), kind);
+    }
+
+    fn opaque_at(&mut self, tap: Tap, cgroup: u64, (source, destination): (&str, &str), kind: Opaque) {
         let flow = flow(source, destination);
-        self.pipeline.event(&Event::Opaque { at: self.now, flow, tap: Tap::Wire, cgroup: 0, kind });
+        self.pipeline.event(&Event::Opaque { at: self.now, flow, tap, cgroup, kind });
     }
 
     fn request(&mut self, source: &str, destination: &str, host: &str) {
@@ -70,6 +75,13 @@ impl Interface {
         self.pipeline.event(&Event::Packet { packet, cgroup });
     }
 
+    /// The process with this id opens a connection by this socket.
+    fn learn(&mut self, socket: SocketId, pid: u32) {
+        let to = address("192.0.2.7:9090");
+        let event = SocketEvent::Connects { socket, pid, cgroup: 0, command: CommandName::default(), to };
+        self.pipeline.event(&Event::Socket(event));
+    }
+
     fn report(&mut self) -> Report {
         self.pipeline.report(self.now, &[])
     }
@@ -84,7 +96,7 @@ fn hop_of_cart(interface: &mut Interface) -> Hops {
 
 #[test]
 fn a_service_that_is_reached_over_what_is_not_decoded_stays_hidden_for_the_whole_run() {
-    for kind in [Opaque::Tls, Opaque::Http2] {
+    for kind in [Opaque::Tls, Opaque::Http2, Opaque::FastCgi] {
         let mut interface = Interface::new(&Config::default());
         // A long connection is told once, when it opens.
         interface.opaque("10.0.0.1:41000", "10.0.0.2:8080", kind);
@@ -153,4 +165,35 @@ fn the_namespace_of_a_container_is_a_tenant_where_nothing_else_yields() {
     assert_eq!(requests, [("cart", "acme", 1), ("cart", "shop", 1)]);
     let ratios: Vec<_> = report.ratios.iter().map(|row| (row.service.as_str(), row.tenant.as_str())).collect();
     assert_eq!(ratios, [("cart", "shop")], "what it sends is its namespace's, too");
+}
+
+#[test]
+fn an_unknown_protocol_hides_who_serves_it_as_long_as_its_socket_is_open() {
+    let mut server = Program::python(SERVER, &[("OTEL_SERVICE_NAME", "worker")]);
+    let own = format!("127.0.0.1:{}", server.port());
+    let config = Config::default();
+    let mut host = Interface { pipeline: Pipeline::new(&config, Mode::Live), now: START };
+    let outcomes = |host: &mut Interface, port: u16| {
+        let egress = Tap::Egress { socket: SocketId(u64::from(port)), looped: false };
+        let client = format!("127.0.0.1:{port}");
+        host.learn(SocketId(u64::from(port)), server.pid());
+        host.request_at(egress, 0, (&client, "192.0.2.7:9090"), "host: stock");
+        let hops = host.report().hops.into_iter().find(|hops| hops.service == "worker").unwrap();
+        (hops.unattributed, hops.background)
+    };
+    assert_eq!(outcomes(&mut host, 50_000), (0, 1), "it is reached by nothing");
+    // The answer that it receives as a client of something else hides nothing.
+    let ingress = |socket| Tap::Ingress { socket: SocketId(socket), looped: false };
+    host.learn(SocketId(70), server.pid());
+    host.opaque_at(ingress(70), 0, ("192.0.2.9:6379", "127.0.0.1:50070"), Opaque::Unknown);
+    assert_eq!(outcomes(&mut host, 50_001), (0, 2));
+    host.learn(SocketId(71), server.pid());
+    host.opaque_at(ingress(71), 0, ("192.0.2.1:40000", &own), Opaque::Unknown);
+    host.wait(LATER);
+    assert_eq!(outcomes(&mut host, 50_002), (1, 2), "as long as the connection lives");
+    let finding = host.report().findings.into_iter().find(|finding| finding.code == Code::NotObserved).unwrap();
+    assert!(finding.message.contains("1 connection of a protocol that is not known"), "{}", finding.message);
+    host.pipeline.event(&Event::Socket(SocketEvent::Released { socket: SocketId(71) }));
+    host.wait(LATER);
+    assert_eq!(outcomes(&mut host, 50_003), (1, 3), "until it is closed");
 }

@@ -48,7 +48,7 @@ impl Program {
         u16::try_from(self.numbers()[0]).unwrap()
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 }
