@@ -14,6 +14,8 @@ pub enum Opening {
     Http2,
     /// The record that begins a FastCGI request.
     FastCgi,
+    /// A PROXY header: what the connection carries comes behind it.
+    Proxy,
 }
 
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
@@ -31,6 +33,9 @@ pub const fn opening(low: u64, high: u64, len: u32) -> Opening {
                 return Opening::Http2;
             }
             Opening::Head
+        } else if len >= 6 && low << 16 == u64::from_le_bytes(*b"\0\0PROXY ") {
+            // The PROXY protocol section 2.1.
+            Opening::Proxy
         } else {
             Opening::Other
         };
@@ -44,6 +49,10 @@ pub const fn opening(low: u64, high: u64, len: u32) -> Opening {
     }
     if len >= 16 && is_fastcgi(low, high) {
         return Opening::FastCgi;
+    }
+    // The PROXY protocol section 2.2.
+    if len >= 12 && low == u64::from_le_bytes(*b"\r\n\r\n\0\r\nQ") && high as u32 == u32::from_le_bytes(*b"UIT\n") {
+        return Opening::Proxy;
     }
     Opening::Other
 }
@@ -208,6 +217,16 @@ mod tests {
         assert_eq!(of(b"\x16\x03"), Opening::Other);
         assert_eq!(of(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Opening::Http2);
         assert_eq!(of(b"PRI * HTTP/1.1\r\n"), Opening::Head);
+    }
+
+    #[test]
+    fn proxy_headers_are_recognised_in_both_versions() {
+        assert_eq!(of(b"PROXY TCP4 192.0.2.1 192.0.2.2 40000 80\r\n"), Opening::Proxy);
+        assert_eq!(of(b"PROXY UNKNOWN\r\n"), Opening::Proxy);
+        assert_eq!(of(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c"), Opening::Proxy);
+        assert_eq!(of(b"\r\n\r\n\0\r\nQUIT\t\x21\x11\x00\x0c"), Opening::Other);
+        assert_eq!(of(b"PROXY"), Opening::Head, "it may still become a method");
+        assert_eq!(of(b"PROXY /a HTTP/1.1"), Opening::Head, "and this has a target");
     }
 
     #[test]

@@ -158,7 +158,7 @@ fn begins<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowS
                 bare(ctx, &template::<TAP>(ctx, packet, slot, flow, Kind::Packet), None);
             }
         }
-        _ if TAP == TAP_INGRESS && !known && is_first_received(ctx) => {
+        Opening::Other if TAP == TAP_INGRESS && !known && is_first_received(ctx) => {
             // The slot stays as it is: the flow may still come to carry heads, and most of these never will.
             let mut record = template::<TAP>(ctx, packet, slot, flow, Kind::Unknown);
             (record.socket, record.cgroup) = identity::<TAP>(ctx);

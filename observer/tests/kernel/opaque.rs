@@ -69,7 +69,8 @@ fn a_connection_that_opens_with_http_is_never_an_unknown_one() {
     let mut seen = Seen::everywhere();
     let ends = Ends::on(LOOPBACK);
     let (client, server) = ends.addresses();
-    // The first segment is the beginning of a method.
+    // Who is behind a proxy; then the first segment is the beginning of a method.
+    ends.to_server(b"PROXY TCP4 192.0.2.1 192.0.2.2 40000 80\r\n");
     ends.to_server(&REQUEST[..1]);
     ends.to_server(&REQUEST[1..]);
     ends.to_client(RESPONSE);
