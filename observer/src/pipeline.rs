@@ -58,6 +58,9 @@ const CONNECTION_BYTES: usize = 1024;
 /// How often silent connections are asked for what waits too long, and workloads that ended are forgotten.
 const OVERDUE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often a loss that goes on is logged.
+const WARNING_INTERVAL: Duration = Duration::from_mins(1);
+
 /// What is kept of a connection.
 #[derive(Debug)]
 struct Line {
@@ -82,6 +85,7 @@ pub struct Pipeline {
     settings: Settings,
     window: Option<(Timestamp, Timestamp)>,
     lost: u64,
+    warned_at: Timestamp,
     overdue_at: Timestamp,
     quiet: Vec<u64>,
 }
@@ -111,6 +115,7 @@ impl Pipeline {
             settings: settings(config),
             window: None,
             lost: 0,
+            warned_at: Timestamp::default(),
             overdue_at: Timestamp::default(),
             quiet: Vec::new(),
         }
@@ -219,6 +224,10 @@ impl Pipeline {
         let lost = counters.iter().flat_map(|counter| &counter.lost).map(|(_, lost)| lost).sum();
         if lost > self.lost {
             self.stages.hide_all(Hidden::Loss, now);
+            if self.mode == Mode::Live && now.since(self.warned_at) >= WARNING_INTERVAL {
+                self.warned_at = now;
+                warn_of_loss(counters);
+            }
         }
         self.lost = lost;
         self.parties.refresh();
@@ -332,6 +341,17 @@ impl Pipeline {
             }));
         }
         Extras { sources: counters.to_vec(), declared, malformed, errors, tables }
+    }
+}
+
+fn warn_of_loss(counters: &[SourceCounters]) {
+    for counter in counters {
+        let reasons: Vec<String> = (counter.lost.iter().filter(|(_, count)| *count > 0))
+            .map(|(reason, count)| format!("{reason} {count}"))
+            .collect();
+        if !reasons.is_empty() {
+            tracing::warn!("{}: events were lost since the start: {}", counter.source, reasons.join(", "));
+        }
     }
 }
 
