@@ -82,7 +82,7 @@ impl<K: Copy + Eq + Hash, V: Copy + Default> Recent<K, V> {
             index_start: index.as_ptr().align_offset(WAYS.wrapping_mul(size_of::<u32>())).min(WAYS),
             index,
             set_bits: sets.trailing_zeros(),
-            number_mask: u32::try_from(entries_max.next_power_of_two()).map_or(u32::MAX, |places| (places << 2) - 1),
+            number_mask: u32::try_from(entries_max.next_power_of_two()).unwrap_or(0).wrapping_mul(4).wrapping_sub(1),
             entries: Vec::with_capacity(entries_max),
             first: 0,
             used: 0,
