@@ -32,7 +32,6 @@ fn main() {
                 tracestate: Fact::Absent,
                 baggage: Fact::Absent,
                 weight: Fact::Absent,
-                tenant: Fact::Absent,
             };
             let connection = ConnectionId(number % 64);
             let exchange = ExchangeId { connection, number };
