@@ -39,7 +39,7 @@ pub fn run(input: &[u8]) {
     if let Fact::Present(Weight::Valid(weight)) = context.weight {
         assert!((0.0..=1_000_000.0).contains(&weight), "{weight}");
     }
-    if let Fact::Present(tenant) = context.tenant {
+    if let Fact::Present(tenant) = extractors.tenant(&head, None) {
         assert!(!tenant.is_empty() && tenant.len() <= 128 && !tenant.chars().any(char::is_control), "{tenant:?}");
     }
     let _ = tracestate::members(&headers).count();

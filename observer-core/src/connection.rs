@@ -72,6 +72,10 @@ pub struct Packet<'a> {
 pub enum Opaque {
     /// TLS records (RFC 8446 section 5.1).
     Tls,
+    /// FastCGI; the flow leads from its client.
+    FastCgi,
+    /// None that is known; the flow leads to the socket that received it as its first payload.
+    Unknown,
 }
 
 /// Where a packet was seen.

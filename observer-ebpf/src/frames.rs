@@ -17,7 +17,7 @@ use crate::flows::{claim, holds, slot};
 use crate::headers::{self, FIN, Headers, RST};
 use crate::piece::{Stretch, copy_blindly, first_bytes, kept, min};
 use crate::ring::lose;
-use crate::tell::{now, tell_close, template};
+use crate::tell::{now, tell_close, tell_unknown, template};
 
 /// Rounds of one run of a program: frames are passed, a record is told. What is left is for its next run: the kernel allows
 /// 32 of them, so some 120 records are told of a packet, which 64 KiB of frames fill. Verifiers follow every round of one, and
@@ -259,6 +259,7 @@ fn begin<const TAP: u8>(
     }
     if !known || slot.state != FRAMES {
         if !is_chain(ctx, packet, slot.zero) {
+            tell_unknown::<TAP>(ctx, packet, slot, flow, known);
             return None;
         }
         let was_adrift = known && slot.state == ADRIFT;

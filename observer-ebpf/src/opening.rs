@@ -16,6 +16,10 @@ pub enum Opening {
     Http2,
     /// A frame of HTTP/2, if others follow it.
     Frame,
+    /// The record that begins a FastCGI request.
+    FastCgi,
+    /// A PROXY header: what the connection carries comes behind it.
+    Proxy,
 }
 
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
@@ -33,6 +37,9 @@ pub const fn opening(low: u64, high: u64, len: u32) -> Opening {
                 return Opening::Http2;
             }
             Opening::Head
+        } else if len >= 6 && low << 16 == u64::from_le_bytes(*b"\0\0PROXY ") {
+            // The PROXY protocol section 2.1.
+            Opening::Proxy
         } else {
             Opening::Other
         };
@@ -47,7 +54,24 @@ pub const fn opening(low: u64, high: u64, len: u32) -> Opening {
             return Opening::Tls;
         }
     }
+    if len >= 16 && is_fastcgi(low, high) {
+        return Opening::FastCgi;
+    }
+    // The PROXY protocol section 2.2.
+    if len >= 12 && low == u64::from_le_bytes(*b"\r\n\r\n\0\r\nQ") && high as u32 == u32::from_le_bytes(*b"UIT\n") {
+        return Opening::Proxy;
+    }
     Opening::Other
+}
+
+/// FastCGI 1.0 section 5.1: version 1, FCGI_BEGIN_REQUEST, any request id, a content of 8 bytes, any padding; a role of 1 to 3,
+/// flags that know one bit, and zeros where it reserves bytes.
+#[inline(always)]
+const fn is_fastcgi(low: u64, high: u64) -> bool {
+    let role = high as u32 >> 8 & 0xff;
+    low & 0xff00_ffff_0000_ffff == u64::from_le_bytes([1, 1, 0, 0, 0, 8, 0, 0])
+        && high & 0xffff_ffff_fffe_00ff == 0
+        && role.wrapping_sub(1) < 3
 }
 
 /// `HTTP/1.`, or as much of it as there is (RFC 9112 section 4).
@@ -203,5 +227,34 @@ mod tests {
         assert_eq!(of(b"PRI * H"), Opening::Head);
         assert_eq!(of(b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"), Opening::Frame);
         assert_eq!(of(b"\0\0\x06\x04\0\0\0\0"), Opening::Other);
+    }
+
+    #[test]
+    fn proxy_headers_are_recognised_in_both_versions() {
+        assert_eq!(of(b"PROXY TCP4 192.0.2.1 192.0.2.2 40000 80\r\n"), Opening::Proxy);
+        assert_eq!(of(b"PROXY UNKNOWN\r\n"), Opening::Proxy);
+        assert_eq!(of(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c"), Opening::Proxy);
+        assert_eq!(of(b"\r\n\r\n\0\r\nQUIT\t\x21\x11\x00\x0c"), Opening::Other);
+        assert_eq!(of(b"PROXY"), Opening::Head, "it may still become a method");
+        assert_eq!(of(b"PROXY /a HTTP/1.1"), Opening::Head, "and this has a target");
+    }
+
+    #[test]
+    fn a_fastcgi_request_is_recognised_by_its_first_record() {
+        // Responder, kept alive, as web servers open it; then what differs in one place.
+        assert_eq!(of(b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00\x01\x04"), Opening::FastCgi);
+        assert_eq!(of(b"\x01\x01\xab\xcd\x00\x08\x07\x00\x00\x03\x00\x00\x00\x00\x00\x00"), Opening::FastCgi);
+        for others in [
+            &b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00"[..],
+            b"\x02\x01\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00",
+            b"\x01\x04\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00",
+            b"\x01\x01\x00\x01\x00\x09\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00",
+            b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00",
+            b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x04\x01\x00\x00\x00\x00\x00",
+            b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x02\x00\x00\x00\x00\x00",
+            b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00\x01",
+        ] {
+            assert_eq!(of(others), Opening::Other, "{others:02x?}");
+        }
     }
 }

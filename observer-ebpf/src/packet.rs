@@ -16,7 +16,7 @@ use observer_ebpf::record::{Kind, TAP_INGRESS, TAP_WIRE};
 use crate::flows::{claim, holds, slot};
 use crate::headers::{self, FIN, Headers, RST, SYN};
 use crate::piece::{bare, first_bytes, min};
-use crate::tell::{self, SHORT_BYTES, tell_close, tell_end, template};
+use crate::tell::{self, SHORT_BYTES, tell_close, tell_end, tell_unknown, template};
 use crate::{frames, long};
 
 #[map]
@@ -192,10 +192,11 @@ fn begins<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowS
         }
         // In the middle of HTTP/1 bytes that look like a frame or a record are somebody's body.
         Opening::Frame if !(known && slot.state == ENDED && slot.marks & SWITCHES == 0) => return Part::Frames,
-        Opening::Tls if !(known && slot.state == ENDED) => {
+        kind @ (Opening::Tls | Opening::FastCgi) if !(known && slot.state == ENDED) => {
             claim::<TAP>(ctx, slot, flow);
             slot.state = OPAQUE;
-            bare(ctx, &template::<TAP>(ctx, packet, slot, flow, Kind::Tls), None);
+            let kind = if matches!(kind, Opening::Tls) { Kind::Tls } else { Kind::FastCgi };
+            bare(ctx, &template::<TAP>(ctx, packet, slot, flow, kind), None);
         }
         _ if known && slot.state == ENDED => {
             let ended = tell_end::<TAP>(ctx, packet, slot, flow);
@@ -203,6 +204,7 @@ fn begins<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowS
                 bare(ctx, &template::<TAP>(ctx, packet, slot, flow, Kind::Packet), None);
             }
         }
+        Opening::Other => tell_unknown::<TAP>(ctx, packet, slot, flow, known),
         _ => {}
     }
     Part::Unclaimed

@@ -18,6 +18,10 @@ pub enum Kind {
     Accepted = 7,
     /// A socket is closed.
     Released = 8,
+    /// A flow that carries FastCGI requests.
+    FastCgi = 9,
+    /// The first payload that a socket receives begins nothing that is known.
+    Unknown = 10,
 }
 
 impl Kind {
@@ -31,6 +35,8 @@ impl Kind {
             6 => Self::Connected,
             7 => Self::Accepted,
             8 => Self::Released,
+            9 => Self::FastCgi,
+            10 => Self::Unknown,
             _ => return None,
         })
     }

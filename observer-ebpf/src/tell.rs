@@ -8,6 +8,7 @@ use observer_ebpf::record::{
     FLAG_ACKNOWLEDGES, FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_WIRE,
 };
 
+use crate::flows::{identity, is_first_received};
 use crate::headers::{ACK, FIN, Headers, LOOPBACK, RST};
 use crate::piece::{BLIND_BYTES, Copied, HEAD_TAIL, Stretch, bare, copy, copy_blindly, first_bytes, min};
 
@@ -144,6 +145,23 @@ pub(crate) fn tell_close<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, s
     bare(ctx, &record, None);
     if slot.state >= FRAMES {
         slot.state = FRESH;
+    }
+}
+
+/// What begins nothing that is known is told where it is the first that a socket receives.
+#[inline(always)]
+pub(crate) fn tell_unknown<const TAP: u8>(
+    ctx: &SkBuffContext,
+    packet: &Headers,
+    slot: &FlowSlot,
+    flow: u64,
+    known: bool,
+) {
+    if TAP == TAP_INGRESS && !known && is_first_received(ctx) {
+        // The slot stays as it is: the flow may still come to carry heads, and most of these never will.
+        let mut record = template::<TAP>(ctx, packet, slot, flow, Kind::Unknown);
+        (record.socket, record.cgroup) = identity::<TAP>(ctx);
+        bare(ctx, &record, None);
     }
 }
 

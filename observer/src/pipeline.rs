@@ -21,6 +21,7 @@ use observer_core::propagation::Hidden;
 use observer_core::time::Timestamp;
 use std::time::Duration;
 
+use crate::attribute::Options;
 use crate::capture::{Event, SourceCounters};
 use crate::config::Config;
 use crate::output::snapshot::{Extras, MalformedCount, TableUse};
@@ -61,6 +62,9 @@ const BUFFERS_SHARE: usize = 4;
 /// How often silent connections are asked for what waits too long, and workloads that ended are forgotten.
 const OVERDUE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often a loss that goes on is logged.
+const WARNING_INTERVAL: Duration = Duration::from_mins(1);
+
 /// What is kept of a connection.
 #[derive(Debug)]
 struct Line {
@@ -90,6 +94,7 @@ pub struct Pipeline {
     settings: Settings,
     window: Option<(Timestamp, Timestamp)>,
     lost: u64,
+    warned_at: Timestamp,
     overdue_at: Timestamp,
     quiet: Vec<u64>,
 }
@@ -99,9 +104,13 @@ impl Pipeline {
     /// open by then: what begins in between is told by it.
     pub fn new(config: &Config, mode: Mode) -> Self {
         let parties = match mode {
-            Mode::Live => Parties::host(config),
+            Mode::Live => Parties::host(config, Options::of_this_host()),
             Mode::File => Parties::file(config),
         };
+        Self::among(parties, config, mode)
+    }
+
+    fn among(parties: Parties, config: &Config, mode: Mode) -> Self {
         Self {
             mode,
             connections: Connections::new(connections_max(&config.limits)),
@@ -117,6 +126,7 @@ impl Pipeline {
             settings: settings(config),
             window: None,
             lost: 0,
+            warned_at: Timestamp::default(),
             overdue_at: Timestamp::default(),
             quiet: Vec::new(),
         }
@@ -147,6 +157,7 @@ impl Pipeline {
                     crate::capture::SocketEvent::Released { socket } => {
                         let at = self.window.map_or(Timestamp::default(), |(_, end)| end);
                         self.connections.released(*socket, at);
+                        self.stages.released(*socket);
                     }
                     crate::capture::SocketEvent::Connects { .. } | crate::capture::SocketEvent::Binds { .. } => {}
                 }
@@ -207,6 +218,8 @@ impl Pipeline {
             Tap::Ingress { socket, .. } => (Some(socket), Some(End::Second)),
             Tap::Wire => (None, None),
         };
+        // Zero: the socket did not exist yet.
+        let socket = socket.filter(|socket| socket.0 != 0);
         let at_end = |address, end| EndAt { address, socket: socket.filter(|_| local == Some(end)), cgroup };
         let ends = [at_end(flow.source, End::First), at_end(flow.destination, End::Second)];
         self.stages.opaque(at, kind, &ends, local, &mut self.parties);
@@ -231,6 +244,10 @@ impl Pipeline {
         let lost = counters.iter().flat_map(|counter| &counter.lost).map(|(_, lost)| lost).sum();
         if lost > self.lost {
             self.stages.hide_all(Hidden::Loss, now);
+            if self.mode == Mode::Live && now.since(self.warned_at) >= WARNING_INTERVAL {
+                self.warned_at = now;
+                warn_of_loss(counters);
+            }
         }
         self.lost = lost;
         self.parties.refresh();
@@ -347,6 +364,17 @@ impl Pipeline {
             }));
         }
         Extras { sources: counters.to_vec(), declared, malformed, errors, tables }
+    }
+}
+
+fn warn_of_loss(counters: &[SourceCounters]) {
+    for counter in counters {
+        let reasons: Vec<String> = (counter.lost.iter().filter(|(_, count)| *count > 0))
+            .map(|(reason, count)| format!("{reason} {count}"))
+            .collect();
+        if !reasons.is_empty() {
+            tracing::warn!("{}: events were lost since the start: {}", counter.source, reasons.join(", "));
+        }
     }
 }
 

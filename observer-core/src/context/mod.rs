@@ -147,8 +147,6 @@ pub struct MessageContext {
     pub baggage: Fact<()>,
     /// The weight.
     pub weight: Fact<Weight>,
-    /// The tenant that the first yielding extractor names, decoded; the other two where none yields.
-    pub tenant: Fact<TenantName>,
 }
 
 /// Where a tenant is read from (`tenant:` of the configuration), in order.
@@ -164,7 +162,7 @@ pub enum TenantSource {
     Host(regex::Regex),
     /// The group `tenant` of a regular expression over the path.
     Path(regex::Regex),
-    /// The Kubernetes namespace of the service that serves the message; never read from the message itself.
+    /// The Kubernetes namespace of the service at whose end the message is seen: sender and receiver each have their own.
     Namespace,
 }
 
@@ -218,8 +216,18 @@ impl Extractors {
             tracestate: Fact::looked_for(tracestate::is_kept(head.headers).then_some(()), head.complete),
             baggage: Fact::looked_for(baggage::members(head.headers).next().map(|_| ()), head.complete),
             weight: weight::read(&self.weight, head),
-            tenant: tenant::read(&self.tenant, head),
         }
+    }
+
+    /// The tenant that the first yielding extractor names, decoded; the other two where none yields. `namespace` is that of
+    /// the service at whose end the request was seen, where there is one.
+    pub fn tenant(&self, head: &RequestHead<'_>, namespace: Option<&str>) -> Fact<TenantName> {
+        tenant::read(&self.tenant, head, namespace)
+    }
+
+    /// Whether the two ends of a request may read different tenants from it.
+    pub fn asks_for_namespaces(&self) -> bool {
+        self.tenant.iter().any(|source| matches!(source, tenant::Source::Namespace))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tenants: a request head comes in, the name that the first yielding source gives goes out.
+//! Tenants: a request head and the namespace of who sees it come in, the name that the first yielding source gives goes out.
 //!
 //! A source yields what is not empty once white space and control characters are gone. Where the head was not fully seen, a
 //! source that has not yielded might have: no later one is asked then, and the tenant is not observed.
@@ -64,10 +64,11 @@ pub(super) enum Source {
     Tracestate(String),
     Host(regex::Regex),
     Path(regex::Regex),
+    Namespace,
 }
 
 impl Source {
-    /// `None` for what is never read from a message.
+    /// `None` for a header that is not kept.
     pub(super) fn compile(source: TenantSource, interest: &Interest) -> Option<Self> {
         match source {
             TenantSource::Header(name) if name.ends_with("-bin") => interest.find(name.as_bytes()).map(Self::Binary),
@@ -76,11 +77,11 @@ impl Source {
             TenantSource::Tracestate(key) => Some(Self::Tracestate(key)),
             TenantSource::Host(regex) => Some(Self::Host(regex)),
             TenantSource::Path(regex) => Some(Self::Path(regex)),
-            TenantSource::Namespace => None,
+            TenantSource::Namespace => Some(Self::Namespace),
         }
     }
 
-    fn read(&self, head: &RequestHead<'_>) -> Option<TenantName> {
+    fn read(&self, head: &RequestHead<'_>, namespace: Option<&str>) -> Option<TenantName> {
         let headers = |name| head.headers.iter().filter(move |header| header.name == name);
         match self {
             Self::Header(name) => headers(*name).find_map(|header| from_bytes(header.value)),
@@ -96,6 +97,7 @@ impl Source {
                 TenantName::new(regex.captures(std::str::from_utf8(host.value).ok()?)?.name("tenant")?.as_str())
             }
             Self::Path(regex) => TenantName::new(regex.captures(head.path)?.name("tenant")?.as_str()),
+            Self::Namespace => TenantName::new(namespace?),
         }
     }
 
@@ -103,6 +105,7 @@ impl Source {
     fn sees_all_of(&self, head: &RequestHead<'_>) -> bool {
         match self {
             Self::Path(_) => head.complete || !head.path.is_empty(),
+            Self::Namespace => true,
             // A request has one host (RFC 9112 section 3.2).
             Self::Host(_) => head.complete || head.headers.iter().any(|header| header.name == HeaderName::HOST),
             Self::Header(_) | Self::Binary(_) | Self::Baggage(_) | Self::Tracestate(_) => head.complete,
@@ -110,10 +113,10 @@ impl Source {
     }
 }
 
-/// The tenant that the first yielding source names.
-pub(super) fn read(sources: &[Source], head: &RequestHead<'_>) -> Fact<TenantName> {
+/// The tenant that the first yielding source names; `namespace` is that of the workload at whose end the request was seen.
+pub(super) fn read(sources: &[Source], head: &RequestHead<'_>, namespace: Option<&str>) -> Fact<TenantName> {
     for source in sources {
-        if let Some(name) = source.read(head) {
+        if let Some(name) = source.read(head, namespace) {
             return Fact::Present(name);
         }
         if !source.sees_all_of(head) {

@@ -4,11 +4,16 @@ use std::net::IpAddr;
 
 use observer_core::audit::report::{Code, Finding, Hops};
 use observer_core::connection::Address;
+use observer_core::context::TenantSource;
+use observer_core::ids::SocketId;
 
 use super::*;
+use crate::attribute::live::{Group, Program, SERVER};
+use crate::capture::{CommandName, SocketEvent};
 use crate::config::{External, Pattern};
 
 const START: Timestamp = Timestamp(1_767_225_600_000_000_000);
+const TRACEPARENT: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 /// Longer than anything that was seen can have caused a hop.
 const LATER: Duration = Duration::from_mins(2);
 
@@ -41,17 +46,29 @@ impl Interface {
     }
 
     fn opaque(&mut self, source: &str, destination: &str, kind: Opaque) {
+        self.opaque_at(Tap::Wire, 0, (source, destination), kind);
+    }
+
+    fn opaque_at(&mut self, tap: Tap, cgroup: u64, (source, destination): (&str, &str), kind: Opaque) {
         let flow = flow(source, destination);
-        self.pipeline.event(&Event::Opaque { at: self.now, flow, tap: Tap::Wire, cgroup: 0, kind });
+        self.pipeline.event(&Event::Opaque { at: self.now, flow, tap, cgroup, kind });
     }
 
     fn request(&mut self, source: &str, destination: &str, host: &str) {
-        let head = format!("GET /thing HTTP/1.1\r\nhost: {host}\r\n\r\n");
-        self.bytes(source, destination, head.as_bytes());
+        self.request_at(Tap::Wire, 0, (source, destination), &format!("host: {host}"));
+    }
+
+    fn request_at(&mut self, tap: Tap, cgroup: u64, ends: (&str, &str), header: &str) {
+        let head = format!("GET /thing HTTP/1.1\r\n{header}\r\n\r\n");
+        self.bytes_at(tap, cgroup, ends, head.as_bytes());
     }
 
     /// The first bytes that one end sends.
     fn bytes(&mut self, source: &str, destination: &str, bytes: &[u8]) {
+        self.bytes_at(Tap::Wire, 0, (source, destination), bytes);
+    }
+
+    fn bytes_at(&mut self, tap: Tap, cgroup: u64, (source, destination): (&str, &str), bytes: &[u8]) {
         let packet = Packet {
             at: self.now,
             flow: flow(source, destination),
@@ -60,12 +77,19 @@ impl Interface {
             wire_len: u32::try_from(bytes.len()).unwrap(),
             bytes,
             link: None,
-            tap: Tap::Wire,
+            tap,
             closes: false,
             resets: false,
             token: 0,
         };
-        self.pipeline.event(&Event::Packet { packet, cgroup: 0 });
+        self.pipeline.event(&Event::Packet { packet, cgroup });
+    }
+
+    /// The process with this id opens a connection by this socket.
+    fn learn(&mut self, socket: SocketId, pid: u32) {
+        let to = address("192.0.2.7:9090");
+        let event = SocketEvent::Connects { socket, pid, cgroup: 0, command: CommandName::default(), to };
+        self.pipeline.event(&Event::Socket(event));
     }
 
     fn report(&mut self) -> Report {
@@ -82,12 +106,14 @@ fn hop_of_cart(interface: &mut Interface) -> Hops {
 
 #[test]
 fn a_service_that_is_reached_over_what_is_not_decoded_stays_hidden_for_the_whole_run() {
-    let mut interface = Interface::new(&Config::default());
-    // A long connection is told once, when it opens.
-    interface.opaque("10.0.0.1:41000", "10.0.0.2:8080", Opaque::Tls);
-    interface.wait(LATER);
-    let hops = hop_of_cart(&mut interface);
-    assert_eq!((hops.unattributed, hops.rooted), (1, 0));
+    for kind in [Opaque::Tls, Opaque::FastCgi] {
+        let mut interface = Interface::new(&Config::default());
+        // A long connection is told once, when it opens.
+        interface.opaque("10.0.0.1:41000", "10.0.0.2:8080", kind);
+        interface.wait(LATER);
+        let hops = hop_of_cart(&mut interface);
+        assert_eq!((hops.unattributed, hops.rooted), (1, 0), "{kind:?}");
+    }
     let mut interface = Interface::new(&Config::default());
     interface.wait(LATER);
     let hops = hop_of_cart(&mut interface);
@@ -166,4 +192,68 @@ fn what_connections_hold_together_is_bounded() {
     assert!(counters.tracked > 10 && counters.evicted > 0, "{counters:?}");
     interface.wait(IDLE + LATER);
     assert_eq!(interface.pipeline.buffered_bytes, 0);
+}
+
+#[test]
+fn the_namespace_of_a_container_is_a_tenant_where_nothing_else_yields() {
+    let id = format!("{:064x}", u64::from(std::process::id()) << 32);
+    let host = tempfile::tempdir().unwrap();
+    let bundle = host.path().join("run/containerd/io.containerd.runtime.v2.task/k8s.io").join(&id);
+    std::fs::create_dir_all(&bundle).unwrap();
+    let annotations =
+        r#"{"annotations":{"io.kubernetes.cri.container-name":"cart","io.kubernetes.cri.sandbox-namespace":"shop"}}"#;
+    std::fs::write(bundle.join("config.json"), annotations).unwrap();
+    let group = Group::new(&format!("cri-containerd-{id}.scope"));
+    let mut server = Program::python(SERVER, &[]);
+    let port = server.port();
+    group.take(&server);
+
+    let tenant = vec![TenantSource::Header("x-tenant-id".into()), TenantSource::Namespace];
+    let config = Config { tenant, ..Config::default() };
+    let options = Options { host_root: host.path().to_owned(), ..Options::of_this_host() };
+    let parties = Parties::host(&config, options);
+    let mut host = Interface { pipeline: Pipeline::among(parties, &config, Mode::Live), now: START };
+    let cart = format!("127.0.0.1:{port}");
+    let ingress = Tap::Ingress { socket: SocketId(77), looped: false };
+    let egress = Tap::Egress { socket: SocketId(78), looped: false };
+    host.request_at(ingress, group.id(), ("192.0.2.1:40000", &cart), "host: cart");
+    host.request_at(ingress, group.id(), ("192.0.2.1:40001", &cart), "x-tenant-id: acme");
+    host.request_at(egress, group.id(), ("127.0.0.1:50000", "192.0.2.7:9090"), TRACEPARENT);
+    let report = host.report();
+    let requests: Vec<_> =
+        report.requests.iter().map(|row| (row.service.as_str(), row.tenant.as_str(), row.missing)).collect();
+    assert_eq!(requests, [("cart", "acme", 1), ("cart", "shop", 1)]);
+    let ratios: Vec<_> = report.ratios.iter().map(|row| (row.service.as_str(), row.tenant.as_str())).collect();
+    assert_eq!(ratios, [("cart", "shop")], "what it sends is its namespace's, too");
+}
+
+#[test]
+fn an_unknown_protocol_hides_who_serves_it_as_long_as_its_socket_is_open() {
+    let mut server = Program::python(SERVER, &[("OTEL_SERVICE_NAME", "worker")]);
+    let own = format!("127.0.0.1:{}", server.port());
+    let config = Config::default();
+    let mut host = Interface { pipeline: Pipeline::new(&config, Mode::Live), now: START };
+    let outcomes = |host: &mut Interface, port: u16| {
+        let egress = Tap::Egress { socket: SocketId(u64::from(port)), looped: false };
+        let client = format!("127.0.0.1:{port}");
+        host.learn(SocketId(u64::from(port)), server.pid());
+        host.request_at(egress, 0, (&client, "192.0.2.7:9090"), "host: stock");
+        let hops = host.report().hops.into_iter().find(|hops| hops.service == "worker").unwrap();
+        (hops.unattributed, hops.background)
+    };
+    assert_eq!(outcomes(&mut host, 50_000), (0, 1), "it is reached by nothing");
+    // The answer that it receives as a client of something else hides nothing.
+    let ingress = |socket| Tap::Ingress { socket: SocketId(socket), looped: false };
+    host.learn(SocketId(70), server.pid());
+    host.opaque_at(ingress(70), 0, ("192.0.2.9:6379", "127.0.0.1:50070"), Opaque::Unknown);
+    assert_eq!(outcomes(&mut host, 50_001), (0, 2));
+    host.learn(SocketId(71), server.pid());
+    host.opaque_at(ingress(71), 0, ("192.0.2.1:40000", &own), Opaque::Unknown);
+    host.wait(LATER);
+    assert_eq!(outcomes(&mut host, 50_002), (1, 2), "as long as the connection lives");
+    let finding = host.report().findings.into_iter().find(|finding| finding.code == Code::NotObserved).unwrap();
+    assert!(finding.message.contains("1 connection of a protocol that is not known"), "{}", finding.message);
+    host.pipeline.event(&Event::Socket(SocketEvent::Released { socket: SocketId(71) }));
+    host.wait(LATER);
+    assert_eq!(outcomes(&mut host, 50_003), (1, 3), "until it is closed");
 }
