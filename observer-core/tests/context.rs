@@ -54,6 +54,46 @@ fn tenant(path: &str, headers: &[(String, Vec<u8>)], complete: bool, namespace: 
 }
 
 #[test]
+fn a_binary_context_counts_where_no_other_can_be_there() {
+    let binary = ("grpc-trace-bin".to_owned(), b"AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgE".to_vec());
+    let w3c = ("traceparent".to_owned(), b"00-00000000000000000000000000000001-00f067aa0ba902b7-00".to_vec());
+    let trace_id = |headers: &[_], complete| match read("/", headers, complete).trace {
+        TraceFact::Valid(context) => context.trace_id.to_string(),
+        other => format!("{other:?}"),
+    };
+    assert_eq!(trace_id(std::slice::from_ref(&binary), true), "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(trace_id(std::slice::from_ref(&binary), false), "NotObserved");
+    assert_eq!(trace_id(&[binary.clone(), w3c], true), "00000000000000000000000000000001");
+    assert_eq!(trace_id(&[binary.clone(), binary], true), "Malformed(Duplicated)");
+}
+
+#[test]
+fn tenants_of_binary_metadata_are_decoded() {
+    let extractors = Extractors::new(vec![TenantSource::Header("x-tenant-bin".into())], Vec::new());
+    let tenant = |value: &[u8]| {
+        let headers = [("x-tenant-bin".to_owned(), value.to_vec())];
+        let headers = wanted(&extractors, &headers);
+        let head = RequestHead { method: "POST", path: "/s/M", headers: &headers, complete: true };
+        extractors.tenant(&head, None).present().map(|name| name.to_string())
+    };
+    assert_eq!(tenant(b"YWNtZQ").as_deref(), Some("acme"));
+    assert_eq!(tenant(b"YWNtZQ==").as_deref(), Some("acme"));
+    assert_eq!(tenant(b"\0acme").as_deref(), Some("acme"));
+    assert_eq!(tenant(b"not base64"), None);
+}
+
+#[test]
+fn a_path_that_was_not_seen_leaves_the_tenant_open() {
+    let extractors = extractors();
+    let tenant = |path, complete| extractors.tenant(&RequestHead { method: "GET", path, headers: &[], complete }, None);
+    let path_only = Extractors::new(vec![TenantSource::Path(Regex::new("^/t/(?<tenant>[^/]+)").unwrap())], Vec::new());
+    let of_path = |path, complete| path_only.tenant(&RequestHead { method: "", path, headers: &[], complete }, None);
+    assert_eq!(of_path("", false), Fact::NotObserved);
+    assert_eq!(of_path("/other", false), Fact::Absent);
+    assert_eq!(tenant("", true), Fact::Absent);
+}
+
+#[test]
 fn every_case_of_the_w3c_conformance_tests_has_its_verdict() {
     let cases: Value = serde_json::from_str(include_str!("vectors/w3c_harness_cases.json")).unwrap();
     let extractors = extractors();

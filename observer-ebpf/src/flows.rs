@@ -6,7 +6,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::SkBuffContext;
 use observer_ebpf::FLOW_SLOTS;
-use observer_ebpf::flow::{FlowSlot, OPEN, seal};
+use observer_ebpf::flow::{FRAMES, FlowSlot, OPEN, seal};
 use observer_ebpf::loss::Loss;
 use observer_ebpf::record::{TAP_INGRESS, TAP_WIRE};
 
@@ -36,7 +36,7 @@ pub(crate) fn holds(slot: &FlowSlot, fingerprint: u64) -> bool {
 /// Gives the slot to this flow with the identity of its socket.
 #[inline(always)]
 pub(crate) fn claim<const TAP: u8>(ctx: &SkBuffContext, slot: &mut FlowSlot, fingerprint: u64) {
-    if slot.key != 0 && slot.state == OPEN && !holds(slot, fingerprint) {
+    if slot.key != 0 && (slot.state == OPEN || slot.state == FRAMES) && !holds(slot, fingerprint) {
         lose(Loss::FlowEvicted);
     }
     let (socket, cgroup) = if TAP == TAP_WIRE {

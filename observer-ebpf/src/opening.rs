@@ -1,6 +1,8 @@
 //! How a payload opens: the first sixteen bytes come in, what they can be the beginning of goes out. Whether it really is a
 //! head the decoder finds out; here a wrong yes costs a copy and a wrong no costs a message.
 
+use crate::frame::{HEADER_BYTES, frame};
+
 /// What a payload can be the beginning of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
@@ -12,6 +14,8 @@ pub enum Opening {
     Tls,
     /// The preface of HTTP/2.
     Http2,
+    /// A frame of HTTP/2, if others follow it.
+    Frame,
     /// The record that begins a FastCGI request.
     FastCgi,
     /// A PROXY header: what the connection carries comes behind it.
@@ -28,8 +32,8 @@ pub const fn opening(low: u64, high: u64, len: u32) -> Opening {
     let first = low as u8;
     if first.wrapping_sub(b'A') < 26 {
         return if is_response(low, len) || is_request(low, high, len) {
-            if len >= 16 && low == u64::from_le_bytes(*b"PRI * HT") && high == u64::from_le_bytes(*b"TP/2.0\r\n") {
-                // RFC 9113 section 3.4.
+            if len >= 8 && low == u64::from_le_bytes(*b"PRI * HT") {
+                // RFC 9113 sections 3.4 and 11.6: the method is for nothing else.
                 return Opening::Http2;
             }
             Opening::Head
@@ -39,6 +43,9 @@ pub const fn opening(low: u64, high: u64, len: u32) -> Opening {
         } else {
             Opening::Other
         };
+    }
+    if first == 0 {
+        return if len >= HEADER_BYTES && frame(low, high as u8).plausible { Opening::Frame } else { Opening::Other };
     }
     // RFC 8446 section 5.1: content type 20 to 23, version 0x0300 to 0x0304, at most 2^14 + 256 bytes.
     if len >= 5 && first.wrapping_sub(0x14) < 4 && (low >> 8) as u8 == 3 && (low >> 16) as u8 <= 4 {
@@ -159,7 +166,7 @@ mod tests {
     #[test]
     fn every_registered_method_opens_a_head_and_so_does_every_prefix_of_it() {
         let methods = "ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE \
-                       MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND \
+                       MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PROPFIND \
                        PROPPATCH PUT REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE VERSION-CONTROL";
         for method in methods.split_whitespace().filter(|method| method.len() < 16) {
             for target in ["/", "/a?b HTTP/1.1\r\n", "*", "http://a/", "HTTP://a/"] {
@@ -216,7 +223,10 @@ mod tests {
         assert_eq!(of(b"\x18\x03\x03\x00\x20aaaaaaa"), Opening::Other);
         assert_eq!(of(b"\x16\x03"), Opening::Other);
         assert_eq!(of(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Opening::Http2);
-        assert_eq!(of(b"PRI * HTTP/1.1\r\n"), Opening::Head);
+        assert_eq!(of(b"PRI * HT"), Opening::Http2);
+        assert_eq!(of(b"PRI * H"), Opening::Head);
+        assert_eq!(of(b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"), Opening::Frame);
+        assert_eq!(of(b"\0\0\x06\x04\0\0\0\0"), Opening::Other);
     }
 
     #[test]

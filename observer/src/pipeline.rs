@@ -5,6 +5,7 @@
 //! sampling, ledger.
 
 mod declared;
+mod link;
 mod parties;
 mod stages;
 #[cfg(test)]
@@ -12,7 +13,7 @@ mod tests;
 
 use observer_core::audit::report::{Capture, ObserverInfo, Report};
 use observer_core::audit::{Auditor, Inputs, Loss, Settings};
-use observer_core::connection::{Connections, Flow, Opaque, Packet, Tap};
+use observer_core::connection::{Connection, Connections, Flow, Opaque, Packet, Tap};
 use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece};
 use observer_core::limits::Limits;
 use observer_core::message::End;
@@ -25,8 +26,9 @@ use crate::capture::{Event, SourceCounters};
 use crate::config::Config;
 use crate::output::snapshot::{Extras, MalformedCount, TableUse};
 use declared::Declared;
+use link::Link;
 use parties::{EndAt, Known, Parties};
-use stages::{Link, Stages};
+use stages::Stages;
 
 /// What the events come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +56,9 @@ pub struct Progress {
 const IDLE: Duration = Duration::from_mins(10);
 /// The share of the memory limit for connections, one in this many, and what one takes with its decoder.
 const CONNECTIONS_SHARE: usize = 4;
-const CONNECTION_BYTES: usize = 1024;
+const CONNECTION_BYTES: usize = 1536;
+/// The share of what they hold in buffers: tables of HTTP/2 (some 10 KiB a connection, at worst 600), heads that are not whole.
+const BUFFERS_SHARE: usize = 4;
 /// How often silent connections are asked for what waits too long, and workloads that ended are forgotten.
 const OVERDUE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -68,6 +72,8 @@ struct Line {
     known: Known,
     link: Link,
     cgroups: [u64; 2],
+    /// What the decoder held in buffers when it was last looked at.
+    buffered_bytes: usize,
 }
 
 /// Every stage, in order.
@@ -75,6 +81,9 @@ struct Line {
 pub struct Pipeline {
     mode: Mode,
     connections: Connections<Line>,
+    /// Of all connections.
+    buffered_bytes: usize,
+    buffered_bytes_max: usize,
     parties: Parties,
     stages: Stages,
     declared: Declared,
@@ -105,6 +114,8 @@ impl Pipeline {
         Self {
             mode,
             connections: Connections::new(connections_max(&config.limits)),
+            buffered_bytes: 0,
+            buffered_bytes_max: config.limits.memory_bytes / BUFFERS_SHARE,
             parties,
             stages: Stages::new(config),
             declared: Declared::new(config),
@@ -156,15 +167,17 @@ impl Pipeline {
 
     fn packet(&mut self, packet: &Packet<'_>, cgroup: u64) {
         self.saw(packet.at);
-        let Self { connections, parties, stages, anomalies, quiet, mode, .. } = self;
+        let Self { connections, parties, stages, anomalies, quiet, mode, buffered_bytes, .. } = self;
         let fidelity = if *mode == Mode::File { Fidelity::Whole } else { Fidelity::Heads };
         let begin = || Line {
             conversation: Conversation::new(fidelity),
             known: Known::default(),
             link: Link::default(),
             cgroups: [0; 2],
+            buffered_bytes: 0,
         };
-        let Some(sight) = connections.packet(packet, begin, |_| {}) else { return };
+        let gone = |gone: Connection<Line>| *buffered_bytes = buffered_bytes.saturating_sub(gone.state.buffered_bytes);
+        let Some(sight) = connections.packet(packet, begin, gone) else { return };
         if sight.paired && packet.token != 0 {
             quiet.push(packet.token);
         }
@@ -178,16 +191,23 @@ impl Pipeline {
             socket: sight.connection.socket(end),
             cgroup: sight.connection.state.cgroups[place(end)],
         });
-        let Line { conversation, known, link, .. } = &mut sight.connection.state;
+        let Packet { at, seq, ack, wire_len, bytes, link, .. } = *packet;
+        let piece = Piece { at, from, seq, ack, wire_len, bytes, link };
+        let Line { conversation, known, link: between, buffered_bytes: before, .. } = &mut sight.connection.state;
         let interest = stages.interest();
-        let Packet { at, seq, ack, wire_len, bytes, .. } = *packet;
-        let piece = Piece { at, from, seq, ack, wire_len, bytes };
         let mut tell = |message: observer_core::message::Message<'_>| {
-            stages.message(&message, id, (link, known), &ends, parties);
+            stages.message(&message, id, (between, known), &ends, parties);
         };
         conversation.piece(&piece, &interest, anomalies, &mut tell);
         if packet.closes {
             conversation.closed(from, packet.at, &interest, anomalies, &mut tell);
+        }
+        let now = conversation.buffered_bytes();
+        *buffered_bytes = buffered_bytes.saturating_sub(std::mem::replace(before, now)).saturating_add(now);
+        while self.buffered_bytes > self.buffered_bytes_max
+            && let Some(gone) = self.connections.make_room()
+        {
+            self.buffered_bytes = self.buffered_bytes.saturating_sub(gone.state.buffered_bytes);
         }
     }
 
@@ -231,7 +251,10 @@ impl Pipeline {
         }
         self.lost = lost;
         self.parties.refresh();
-        self.connections.expire(now, IDLE, |_| {});
+        let buffered_bytes = &mut self.buffered_bytes;
+        self.connections.expire(now, IDLE, |gone| {
+            *buffered_bytes = buffered_bytes.saturating_sub(gone.state.buffered_bytes);
+        });
         self.stages.tick(now);
         if now.since(self.overdue_at) >= OVERDUE_INTERVAL {
             self.overdue_at = now;

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::Deref;
 
-use super::{TenantSource, baggage, tracestate};
+use super::{TenantSource, baggage, binary, tracestate};
 use crate::fact::Fact;
 use crate::message::{HeaderName, Interest, RequestHead};
 use crate::names::NAME_BYTES_MAX;
@@ -58,6 +58,8 @@ impl fmt::Debug for TenantName {
 #[derive(Clone, Debug)]
 pub(super) enum Source {
     Header(HeaderName),
+    /// Binary metadata of gRPC: its name ends with `-bin`.
+    Binary(HeaderName),
     Baggage(String),
     Tracestate(String),
     Host(regex::Regex),
@@ -69,6 +71,7 @@ impl Source {
     /// `None` for a header that is not kept.
     pub(super) fn compile(source: TenantSource, interest: &Interest) -> Option<Self> {
         match source {
+            TenantSource::Header(name) if name.ends_with("-bin") => interest.find(name.as_bytes()).map(Self::Binary),
             TenantSource::Header(name) => interest.find(name.as_bytes()).map(Self::Header),
             TenantSource::Baggage(key) => Some(Self::Baggage(key)),
             TenantSource::Tracestate(key) => Some(Self::Tracestate(key)),
@@ -82,6 +85,9 @@ impl Source {
         let headers = |name| head.headers.iter().filter(move |header| header.name == name);
         match self {
             Self::Header(name) => headers(*name).find_map(|header| from_bytes(header.value)),
+            Self::Binary(name) => {
+                headers(*name).find_map(|header| from_bytes(binary::decode(header.value)?.as_slice()))
+            }
             Self::Baggage(key) => {
                 baggage::find(head.headers, key).find_map(|value| TenantName::new(&baggage::decode(value)))
             }
@@ -98,10 +104,11 @@ impl Source {
     /// Whether an incomplete head shows all that the source reads.
     fn sees_all_of(&self, head: &RequestHead<'_>) -> bool {
         match self {
-            Self::Path(_) | Self::Namespace => true,
+            Self::Path(_) => head.complete || !head.path.is_empty(),
+            Self::Namespace => true,
             // A request has one host (RFC 9112 section 3.2).
             Self::Host(_) => head.complete || head.headers.iter().any(|header| header.name == HeaderName::HOST),
-            Self::Header(_) | Self::Baggage(_) | Self::Tracestate(_) => head.complete,
+            Self::Header(_) | Self::Binary(_) | Self::Baggage(_) | Self::Tracestate(_) => head.complete,
         }
     }
 }

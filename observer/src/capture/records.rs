@@ -61,7 +61,6 @@ impl Records {
             }
             Kind::Packet => tell_packet(&record, captured),
             Kind::Tls => self.tell_opaque(&record, Opaque::Tls, tell),
-            Kind::Http2 => self.tell_opaque(&record, Opaque::Http2, tell),
             Kind::FastCgi => self.tell_opaque(&record, Opaque::FastCgi, tell),
             Kind::Unknown => self.tell_opaque(&record, Opaque::Unknown, tell),
             Kind::Accepted => {
@@ -137,6 +136,7 @@ fn packet<'a>(clock: &Clock, record: &Record, captured: &'a [u8]) -> Event<'a> {
             ack: (record.flags & FLAG_ACKNOWLEDGES != 0).then_some(record.ack),
             wire_len: record.wire_len,
             bytes: captured,
+            link: (record.link != 0).then_some(record.link),
             tap: tap(record),
             closes: record.flags & FLAG_CLOSES != 0,
             resets: record.flags & FLAG_RESETS != 0,

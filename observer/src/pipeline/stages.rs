@@ -20,19 +20,11 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::Progress;
+use super::link::Link;
 use super::parties::{EndAt, Known, Parties, Party};
 use crate::config::Config;
 use crate::output::snapshot::{ErrorCount, TableUse};
 use crate::pattern::Pattern;
-
-/// What is kept of a connection between its messages.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Link {
-    /// The end that sends requests, once a head told.
-    client: Option<End>,
-    /// The newest exchange that is neither counted nor judged (`ignore:`, probes, telemetry).
-    uncounted: Option<u64>,
-}
 
 /// Everything between decoding and the report.
 #[derive(Debug)]
@@ -123,7 +115,7 @@ impl Stages {
                 let telemetry = Self::no_hop(head);
                 let uncounted = telemetry.is_some() || self.is_ignored(head);
                 if uncounted {
-                    link.uncounted = Some(number);
+                    link.leave_out(number);
                 }
                 let host = header(head, HeaderName::HOST).and_then(|host| std::str::from_utf8(host).ok());
                 let host = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
@@ -151,15 +143,18 @@ impl Stages {
             }
             MessageBody::Response(head) => {
                 link.client = Some(message.from.other());
+                let left_out = link.answers_left_out(message.exchange);
                 let server = parties.party(known, (message.from, true), ends, None, &mut self.names);
                 let Some(owner) = server.observed() else { return };
-                let answer =
-                    Answer { at, workload: owner.workload, connection, number: message.exchange, status: head.status };
-                let error = self.propagation.response_out(&answer);
-                let Some(error) = error.filter(|_| message.exchange.is_none() || message.exchange != link.uncounted)
-                else {
-                    return;
+                let answer = Answer {
+                    at,
+                    workload: owner.workload,
+                    connection,
+                    number: message.exchange,
+                    status: head.status.unwrap_or_default(),
                 };
+                let error = self.propagation.response_out(&answer);
+                let Some(error) = error.filter(|_| !left_out) else { return };
                 let client = parties.party(known, (message.from.other(), false), ends, None, &mut self.names);
                 let decision = |unsampled| if unsampled { Sampled::NotSampled } else { Sampled::Sampled };
                 let sampled = error.unsampled.map(decision);
@@ -295,7 +290,6 @@ impl Stages {
         self.ledger.opaque(owner.service, kind);
         let hidden = match kind {
             Opaque::Tls => Hidden::Tls,
-            Opaque::Http2 => Hidden::Http2,
             Opaque::FastCgi => Hidden::FastCgi,
             Opaque::Unknown => Hidden::UnknownProtocol,
         };

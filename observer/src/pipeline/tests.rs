@@ -58,15 +58,25 @@ impl Interface {
         self.request_at(Tap::Wire, 0, (source, destination), &format!("host: {host}"));
     }
 
-    fn request_at(&mut self, tap: Tap, cgroup: u64, (source, destination): (&str, &str), header: &str) {
+    fn request_at(&mut self, tap: Tap, cgroup: u64, ends: (&str, &str), header: &str) {
         let head = format!("GET /thing HTTP/1.1\r\n{header}\r\n\r\n");
+        self.bytes_at(tap, cgroup, ends, head.as_bytes());
+    }
+
+    /// The first bytes that one end sends.
+    fn bytes(&mut self, source: &str, destination: &str, bytes: &[u8]) {
+        self.bytes_at(Tap::Wire, 0, (source, destination), bytes);
+    }
+
+    fn bytes_at(&mut self, tap: Tap, cgroup: u64, (source, destination): (&str, &str), bytes: &[u8]) {
         let packet = Packet {
             at: self.now,
             flow: flow(source, destination),
             seq: 1,
             ack: None,
-            wire_len: u32::try_from(head.len()).unwrap(),
-            bytes: head.as_bytes(),
+            wire_len: u32::try_from(bytes.len()).unwrap(),
+            bytes,
+            link: None,
             tap,
             closes: false,
             resets: false,
@@ -96,7 +106,7 @@ fn hop_of_cart(interface: &mut Interface) -> Hops {
 
 #[test]
 fn a_service_that_is_reached_over_what_is_not_decoded_stays_hidden_for_the_whole_run() {
-    for kind in [Opaque::Tls, Opaque::Http2, Opaque::FastCgi] {
+    for kind in [Opaque::Tls, Opaque::FastCgi] {
         let mut interface = Interface::new(&Config::default());
         // A long connection is told once, when it opens.
         interface.opaque("10.0.0.1:41000", "10.0.0.2:8080", kind);
@@ -132,6 +142,56 @@ fn a_host_name_that_is_external_is_so_in_a_capture_file_too() {
     let hops: Vec<_> = report.hops.iter().map(|hops| (hops.service.as_str(), hops.peer.as_str())).collect();
     assert_eq!(hops, [("10.0.0.1", "10.0.0.2"), ("10.0.0.2", "external:API.partner.example")]);
     assert!(report.requests.iter().all(|row| row.service == "10.0.0.2"), "{:?}", report.requests);
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A header block in one frame that ends its stream (RFC 9113 section 6.2).
+fn headers(stream: u8, block: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0, 0, u8::try_from(block.len()).unwrap(), 1, 5, 0, 0, 0, stream];
+    frame.extend(block);
+    frame
+}
+
+/// GET of a path, which is no entry of the table (RFC 7541 appendix A).
+fn get(path: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    block.extend(path.as_bytes());
+    block
+}
+
+#[test]
+fn of_streams_that_interleave_those_that_are_ignored_make_no_errors() {
+    let mut interface = Interface::new(&Config { ignore: vec![Pattern::new("/probe*")], ..Config::default() });
+    let (client, server) = ("10.0.0.1:40000", "10.0.0.2:8080");
+    let paths = ["/probe/a", "/work", "/probe/b", "/work"];
+    let ask = |(at, path): (u8, &&str)| headers(1 + 2 * at, &get(path));
+    let asked = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0], &(0..).zip(&paths).flat_map(ask).collect::<Vec<_>>()].concat();
+    interface.bytes(client, server, &asked);
+    // :status 500
+    let answers = [5, 1, 3, 7].map(|stream| headers(stream, &[0x8e])).concat();
+    interface.bytes(server, client, &[&[0, 0, 0, 4, 0, 0, 0, 0, 0], &answers[..]].concat());
+    let errors: u64 = interface.pipeline.stages.errors().iter().map(|row| row.count).sum();
+    assert_eq!((interface.pipeline.progress().messages, errors), (8, 2));
+}
+
+#[test]
+fn what_connections_hold_together_is_bounded() {
+    let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
+    let mut interface = Interface::new(&Config { limits, ..Config::default() });
+    let indexed: Vec<u8> = [0x40, 1, b'a', 60].into_iter().chain([b'v'; 60]).collect();
+    let block = [get("/"), indexed].concat();
+    let sent: Vec<u8> = (0..20).flat_map(|at| headers(1 + 2 * at, &block)).collect();
+    let sent = [PREFACE, &sent].concat();
+    for client in 0..3000 {
+        interface.bytes(&format!("10.0.{}.{}:40000", client / 250, client % 250), "10.1.0.2:8080", &sent);
+        let Pipeline { buffered_bytes, buffered_bytes_max, .. } = interface.pipeline;
+        assert!(buffered_bytes <= buffered_bytes_max, "{buffered_bytes} for {client}");
+    }
+    let counters = interface.pipeline.connections.counters();
+    assert!(counters.tracked > 10 && counters.evicted > 0, "{counters:?}");
+    interface.wait(IDLE + LATER);
+    assert_eq!(interface.pipeline.buffered_bytes, 0);
 }
 
 #[test]

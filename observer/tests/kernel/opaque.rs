@@ -31,12 +31,6 @@ fn tls_is_told_once_for_each_end() {
 }
 
 #[test]
-fn http2_is_told_once_for_each_end() {
-    let settings = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00";
-    is_told_once_for_each_end(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", settings, Opaque::Http2);
-}
-
-#[test]
 fn fastcgi_is_told_once_for_each_end() {
     // FCGI_BEGIN_REQUEST of a responder whose connection is kept (FastCGI 1.0 section 5.1), then its parameters.
     let begin = b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00";

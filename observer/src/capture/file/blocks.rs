@@ -154,6 +154,7 @@ impl Blocks {
                 ack: segment.ack,
                 wire_len: segment.wire_len,
                 bytes: if self.opaque.contains(&connection) { &[] } else { segment.payload },
+                link: None,
                 tap: Tap::Wire,
                 closes: segment.closes,
                 resets: segment.resets,
@@ -184,10 +185,6 @@ fn connection(flow: Flow) -> (Address, Address) {
 
 /// What a payload begins that is not decoded.
 fn opaque(payload: &[u8]) -> Option<Opaque> {
-    // RFC 9113 section 3.4.
-    if payload.starts_with(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") {
-        return Some(Opaque::Http2);
-    }
     // A handshake record with a client's or server's hello (RFC 8446 sections 4 and 5.1): type, version, length of the record,
     // type and length of the message, version.
     match payload {
