@@ -4,10 +4,10 @@
 //! A new workload is a file beside `http1.rs` and an entry in `WORKLOADS`.
 
 mod arms;
-mod download;
 mod figures;
 mod host;
 mod http1;
+mod http2;
 mod nginx;
 mod precedence;
 mod process;
@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What can be put under load.
-static WORKLOADS: [&(dyn Workload + Sync); 2] = [&http1::Http1, &download::Download];
+static WORKLOADS: [&(dyn Workload + Sync); 3] = [&http1::Http1, &http2::Unary, &http2::Download];
 
 /// How long and what to measure.
 #[derive(clap::Args, Clone)]
