@@ -1,4 +1,4 @@
-//! gRPC between real peers (grpcio), over connections that they keep: the observer's report against the services' own logs,
+//! gRPC between real peers (grpcio, grpc-go), over connections that they keep: the observer's report against the services' own logs,
 //! exactly, and of connections that are older than the observer all that can be known.
 
 mod service;
@@ -6,7 +6,8 @@ mod service;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
@@ -14,12 +15,49 @@ use testbed::install;
 use testbed::observer::{Observer, binary};
 use testbed::site::{Namespace, Site};
 use testbed::truth::{Facts, read, reported};
+use testbed::{scratch, workspace};
 
-use crate::service::{Service, command, only, place};
+use crate::service::{Program, Service, only, place};
 
 const HERE: Site = Site::Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
 const SERVICES: [&str; 2] = ["front", "back"];
 const ORDERS: u64 = 400;
+
+/// Where Debian keeps libraries in Go.
+const GO_LIBRARIES: &str = "/usr/share/gocode";
+
+/// What the services between the customer and the end are written in.
+#[derive(Clone, Copy, Debug)]
+enum Peers {
+    /// grpcio.
+    Python,
+    /// grpc-go.
+    Go,
+}
+
+impl Peers {
+    fn program(self, python: &Program) -> Result<Program> {
+        match self {
+            Self::Python => Ok(python.clone()),
+            Self::Go => Ok(Program(vec![built_in_go()?])),
+        }
+    }
+}
+
+/// Builds `calls.go` with Debian's compiler and library; tests of one run build it once.
+fn built_in_go() -> Result<PathBuf> {
+    let place = scratch().join("tests/go");
+    let (cache, built) = (place.join("cache"), place.join("calls"));
+    std::fs::create_dir_all(&place)?;
+    let library = Path::new(GO_LIBRARIES).join("src/google.golang.org/grpc");
+    let missing = [("golang-go", !install::has_program("go")), ("golang-google-grpc-dev", !library.is_dir())];
+    install::apt(&missing.into_iter().filter_map(|(package, missing)| missing.then_some(package)).collect::<Vec<_>>())?;
+    let mut go = Command::new("go");
+    go.args(["build", "-o"]).arg(&built).arg(workspace().join("tests/calls.go"));
+    go.envs([("GO111MODULE", "off"), ("GOPATH", GO_LIBRARIES), ("CGO_ENABLED", "0")]).env("GOCACHE", cache);
+    ensure!(go.status()?.success(), "calls.go cannot be built");
+    Ok(built)
+}
 
 /// What the services logged and what the observer reported of the same calls.
 struct Outcome {
@@ -27,19 +65,21 @@ struct Outcome {
     told: Facts,
 }
 
-/// A customer calls the front `at_once` times at a time, the front calls the back at `site`. Where the observer is `late`, it begins when
-/// they have called each other for a while.
-fn observe(name: &str, source: &str, site: &Site, at_once: u64, late: bool) -> Result<Outcome> {
+/// A customer calls the front `at_once` times at a time, the front calls the back at `site`. Where the observer is `late`, it
+/// begins when they have called each other for a while.
+fn observe(peers: Peers, name: &str, source: &str, site: &Site, at_once: u64, late: bool) -> Result<Outcome> {
     let _only = only();
-    let python = install::runtimes()?.python;
+    let python = Program::python(&install::runtimes()?.python, "calls.py");
+    let peers = peers.program(&python)?;
     let place = place(name)?;
     let log = |service: &str| place.join(format!("{service}.jsonl"));
     let held = (0..2).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<Vec<_>, _>>()?;
     let [front, metrics]: [SocketAddr; 2] = [held[0].local_addr()?, held[1].local_addr()?];
     let (front, back) = (front.to_string(), site.addresses(1)?[0].to_string());
     drop(held);
-    let command =
-        |name: &str, site: &Site, arguments: &[&str]| command(&python, "calls.py", name, site, arguments, &log(name));
+    let command = |program: &Program, name: &str, site: &Site, arguments: &[&str]| {
+        program.command(name, site, arguments, &log(name))
+    };
 
     let audits = place.join("audits");
     let configuration = place.join("observer.yaml");
@@ -51,9 +91,9 @@ fn observe(name: &str, source: &str, site: &Site, at_once: u64, late: bool) -> R
     let start = || Observer::start(&binary(false)?, &configuration, metrics, &audits, &place.join("report.txt"));
     let early = if late { None } else { Some(start()?) };
     let mut since_ns = now_ns()?;
-    let _back = Service::start(command("back", site, &[&back, "-", "-"]))?;
-    let _front = Service::start(command("front", &HERE, &[&front, &back, "back"]))?;
-    let mut customer = command("customer", &HERE, &["-", &front, "front"]);
+    let _back = Service::start(command(&peers, "back", site, &[&back, "-", "-"]))?;
+    let _front = Service::start(command(&peers, "front", &HERE, &[&front, &back, "back"]))?;
+    let mut customer = command(&python, "customer", &HERE, &["-", &front, "front"]);
     customer.args([ORDERS.to_string(), at_once.to_string()]).stdin(Stdio::piped());
     let mut customer = Service::start(customer)?;
     let observer = match early {
@@ -88,26 +128,42 @@ fn assert_everything_is_exact(Outcome { logged, told }: &Outcome) {
 
 #[test]
 fn with_one_call_at_a_time_everything_is_as_the_services_know_it() -> Result<()> {
-    assert_everything_is_exact(&observe("grpc", "cgroup", &HERE, 1, false)?);
+    assert_everything_is_exact(&observe(Peers::Python, "grpc", "cgroup", &HERE, 1, false)?);
+    Ok(())
+}
+
+#[test]
+fn between_services_in_go_everything_is_as_they_know_it() -> Result<()> {
+    assert_everything_is_exact(&observe(Peers::Go, "grpc-go", "cgroup", &HERE, 1, false)?);
+    Ok(())
+}
+
+#[test]
+fn over_connections_of_services_in_go_that_are_older_every_context_is_known() -> Result<()> {
+    let Outcome { logged, told } = observe(Peers::Go, "grpc-go-older", "cgroup", &HERE, 1, true)?;
+    let (logged, told) = (contexts(&logged), contexts(&told));
+    for (service, [valid, _, _]) in logged {
+        assert_eq!(told[service][0], valid, "{service}");
+    }
     Ok(())
 }
 
 #[test]
 fn by_the_socket_filter_everything_is_as_the_services_know_it() -> Result<()> {
-    assert_everything_is_exact(&observe("grpc-wire", "socket-filter", &HERE, 1, false)?);
+    assert_everything_is_exact(&observe(Peers::Python, "grpc-wire", "socket-filter", &HERE, 1, false)?);
     Ok(())
 }
 
 #[test]
 fn to_another_network_namespace_everything_is_as_the_services_know_it() -> Result<()> {
     let site = Site::Namespace(Namespace::create()?);
-    assert_everything_is_exact(&observe("grpc-namespace", "cgroup", &site, 1, false)?);
+    assert_everything_is_exact(&observe(Peers::Python, "grpc-namespace", "cgroup", &site, 1, false)?);
     Ok(())
 }
 
 #[test]
 fn streams_that_interleave_are_told_apart() -> Result<()> {
-    let Outcome { logged, told } = observe("grpc-parallel", "cgroup", &HERE, 8, false)?;
+    let Outcome { logged, told } = observe(Peers::Python, "grpc-parallel", "cgroup", &HERE, 8, false)?;
     assert_eq!(told.requests, logged.requests);
     assert_eq!(told.received, logged.received);
     assert_eq!(told.errors, logged.errors);
@@ -128,7 +184,7 @@ fn contexts(facts: &Facts) -> BTreeMap<&str, [u64; 3]> {
 
 #[test]
 fn over_connections_older_than_the_observer_every_call_is_counted_and_every_context_known() -> Result<()> {
-    let Outcome { logged, told } = observe("grpc-older", "cgroup", &HERE, 1, true)?;
+    let Outcome { logged, told } = observe(Peers::Python, "grpc-older", "cgroup", &HERE, 1, true)?;
     let (logged_contexts, told_contexts) = (contexts(&logged), contexts(&told));
     for (service, [valid, missing, _]) in logged_contexts {
         let [told_valid, told_missing, told_malformed] = told_contexts[service];

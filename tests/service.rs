@@ -1,4 +1,4 @@
-//! Services of one test: a Python script of this directory at a site comes in, a running process goes out.
+//! Services of one test: a program at a site comes in, a running process goes out.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -40,12 +40,24 @@ impl Drop for Service {
     }
 }
 
-/// The command that runs the service `name` by a script, with `arguments` and the file of its log.
-pub(crate) fn command(python: &Path, script: &str, name: &str, site: &Site, arguments: &[&str], log: &Path) -> Command {
-    let mut command = site.command(python);
-    command.arg(workspace().join("tests").join(script)).arg(name).args(arguments).arg(log);
-    command.env("OTEL_SERVICE_NAME", name);
-    command
+/// A program, with the script that it runs if it is Python.
+#[derive(Clone, Debug)]
+pub(crate) struct Program(pub(crate) Vec<PathBuf>);
+
+impl Program {
+    /// A script of this directory.
+    pub(crate) fn python(python: &Path, script: &str) -> Self {
+        Self(vec![python.to_owned(), workspace().join("tests").join(script)])
+    }
+
+    /// The command that runs it as the service `name`, with `arguments` and the file of its log.
+    pub(crate) fn command(&self, name: &str, site: &Site, arguments: &[&str], log: &Path) -> Command {
+        let (program, script) = self.0.split_first().expect("a program");
+        let mut command = site.command(program);
+        command.args(script).arg(name).args(arguments).arg(log);
+        command.env("OTEL_SERVICE_NAME", name);
+        command
+    }
 }
 
 /// Where a test keeps its files; empty.

@@ -15,14 +15,14 @@ use testbed::observer::{Observer, binary};
 use testbed::site::{Namespace, Site};
 use testbed::truth::{read, reported};
 
-use crate::service::{Service, only, place};
+use crate::service::{Program, Service, only, place};
 
 const HERE: Site = Site::Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
 const SERVICES: [&str; 2] = ["front", "back"];
 const ORDERS: u64 = 300;
 
 fn command(name: &str, site: &Site, [listen, next, peer]: [&str; 3], log: &Path) -> Command {
-    service::command(Path::new("/usr/bin/python3"), "short.py", name, site, &[listen, next, peer], log)
+    Program::python(Path::new("/usr/bin/python3"), "short.py").command(name, site, &[listen, next, peer], log)
 }
 
 /// A customer calls the front, the front calls the back at `site`; everything must be told as they know it themselves.
