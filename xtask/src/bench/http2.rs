@@ -132,10 +132,14 @@ impl Server for Servers {
     }
 }
 
-/// The lines `finished in 5.01s, …` and `requests: …`.
+/// The lines `finished in 5.01s, …`, of less than a second `997.81ms`, and `requests: …`.
 fn counted(text: &str) -> Result<Load> {
     let after = |start: &str| text.lines().find_map(|line| line.strip_prefix(start));
-    let seconds = after("finished in ").and_then(|line| line.split_once("s,")).context("no time")?.0.parse()?;
+    let time = after("finished in ").and_then(|line| line.split_once(',')).context("no time")?.0;
+    let seconds = match time.strip_suffix("ms") {
+        Some(milliseconds) => milliseconds.parse::<f64>()? / 1e3,
+        None => time.strip_suffix('s').context("a time without its unit")?.parse()?,
+    };
     let requests = after("requests: ").context("no count")?;
     let number = |what: &str| -> Result<u64> {
         let part = requests.split(", ").find_map(|part| part.strip_suffix(what)).context("a number is missing")?;
@@ -155,6 +159,7 @@ mod tests {
                     requests: 73 total, 74 started, 73 done, 73 succeeded, 0 failed, 0 errored, 0 timeout\n";
         let load = counted(text).unwrap();
         assert_eq!((load.responses, load.seconds), (73, 2.01));
+        assert_eq!(counted(&text.replace("2.01s", "997.50ms")).unwrap().seconds, 0.9975);
         assert!(counted(&text.replace("0 failed", "1 failed")).is_err());
         assert!(counted("").is_err());
     }
