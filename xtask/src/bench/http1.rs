@@ -67,16 +67,7 @@ impl Server for Servers {
                 client(server, &self.script, seconds, self.turns)
             })
             .collect::<Result<_>>()?;
-        let mut load = Load { responses: 0, seconds: 0.0 };
-        for client in clients {
-            let output = client.wait_with_output()?;
-            let text = String::from_utf8_lossy(&output.stdout);
-            let one =
-                counted(&text).with_context(|| format!("wrk: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
-            load.responses += one.responses;
-            load.seconds = load.seconds.max(one.seconds);
-        }
-        Ok(load)
+        Load::of(clients, counted)
     }
 
     fn served(&self) -> Result<u64> {

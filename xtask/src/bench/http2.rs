@@ -111,16 +111,7 @@ impl Servers {
 impl Server for Servers {
     fn load(&mut self, seconds: u64) -> Result<Load> {
         let clients: Vec<Child> = self.each.iter().map(|server| self.client(server, seconds)).collect::<Result<_>>()?;
-        let mut load = Load { responses: 0, seconds: 0.0 };
-        for client in clients {
-            let output = client.wait_with_output()?;
-            let text = String::from_utf8_lossy(&output.stdout);
-            let one =
-                counted(&text).with_context(|| format!("h2load: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
-            load.responses += one.responses;
-            load.seconds = load.seconds.max(one.seconds);
-        }
-        Ok(load)
+        Load::of(clients, counted)
     }
 
     fn served(&self) -> Result<u64> {

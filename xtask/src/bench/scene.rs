@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Child;
 
 /// Something that serves requests as fast as a client can send them, all on this host.
 pub(crate) trait Workload {
@@ -56,6 +57,25 @@ pub(crate) struct Load {
     pub(crate) responses: u64,
     /// From the first request to the last response.
     pub(crate) seconds: f64,
+}
+
+impl Load {
+    /// What clients that run at the same time count together, once all have ended; `counted` reads what one printed.
+    ///
+    /// # Errors
+    ///
+    /// When one of them failed, with all that it printed.
+    pub(crate) fn of(clients: Vec<Child>, counted: fn(&str) -> Result<Self>) -> Result<Self> {
+        let mut load = Self { responses: 0, seconds: 0.0 };
+        for client in clients {
+            let output = client.wait_with_output()?;
+            let [text, errors] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+            let one = counted(&text).with_context(|| format!("the client printed: {text}{errors}"))?;
+            load.responses += one.responses;
+            load.seconds = load.seconds.max(one.seconds);
+        }
+        Ok(load)
+    }
 }
 
 /// Which ends of a connection are watched.
