@@ -28,7 +28,7 @@ const SILENT: u8 = 32;
 const LATE: u8 = 64;
 /// In the first step: every byte is shown, not only heads.
 const WHOLE: u8 = 128;
-/// What a conversation may hold: see `Conversation::buffered_bytes`.
+/// What a conversation may hold. One of HTTP/2 may hold more than this, but not of inputs as short as these.
 const BUFFERED_BYTES_MAX: usize = 600 * 1024;
 
 /// Plays an input.

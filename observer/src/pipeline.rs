@@ -57,7 +57,7 @@ const IDLE: Duration = Duration::from_mins(10);
 /// The share of the memory limit for connections, one in this many, and what one takes with its decoder.
 const CONNECTIONS_SHARE: usize = 4;
 const CONNECTION_BYTES: usize = 1536;
-/// The share of what they hold in buffers: tables of HTTP/2 (some 10 KiB a connection, at worst 600), heads that are not whole.
+/// The share of what they hold in buffers: tables of HTTP/2 (some 10 KiB a connection, at worst 900), heads that are not whole.
 const BUFFERS_SHARE: usize = 4;
 /// How often silent connections are asked for what waits too long, and workloads that ended are forgotten.
 const OVERDUE_INTERVAL: Duration = Duration::from_secs(1);

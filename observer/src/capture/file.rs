@@ -231,13 +231,14 @@ impl Source for FileCapture {
     }
 
     fn counters(&self) -> Vec<SourceCounters> {
-        let Tally { truncated, damaged, cut, fragments, link_type, .. } = self.blocks.tally;
+        let Tally { truncated, damaged, cut, fragments, link_type, openings_forgotten, .. } = self.blocks.tally;
         let lost = [
             ("truncated", truncated),
             ("damaged", damaged),
             ("header_cut", cut),
             ("fragment", fragments),
             ("link_type", link_type),
+            ("opening_forgotten", openings_forgotten),
         ];
         vec![SourceCounters {
             source: "file",

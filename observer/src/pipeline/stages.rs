@@ -179,7 +179,8 @@ impl Stages {
 
     /// The tenant of a request as it is seen at the end of `party`.
     fn tenant(&mut self, head: &RequestHead<'_>, party: Party, parties: &Parties) -> TenantId {
-        let namespace = party.observed().and_then(|owner| parties.namespace(owner.workload));
+        let asked = party.observed().filter(|_| self.extractors.asks_for_namespaces());
+        let namespace = asked.and_then(|owner| parties.namespace(owner.workload));
         match self.extractors.tenant(head, namespace) {
             Fact::Present(tenant) => self.names.tenant(&tenant),
             Fact::Absent | Fact::NotObserved => Names::UNKNOWN_TENANT,
@@ -294,6 +295,7 @@ impl Stages {
             Opaque::Unknown => Hidden::UnknownProtocol,
         };
         match serving.socket {
+            // Where there is no room for one socket more, who serves it stays hidden.
             Some(socket) if self.hidden_by.len() < WORKLOADS_MAX => {
                 self.hidden_by.insert(socket, (owner.workload, hidden));
             }

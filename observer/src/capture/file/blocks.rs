@@ -29,6 +29,7 @@ pub(super) struct Tally {
     pub(super) fragments: u64,
     pub(super) link_type: u64,
     pub(super) opaque_forgotten: u64,
+    pub(super) openings_forgotten: u64,
 }
 
 /// What is known of the file from the blocks before.
@@ -168,6 +169,7 @@ impl Blocks {
     fn is_first_of_client(&mut self, segment: &Segment<'_>) -> bool {
         if segment.opens && segment.ack.is_none() {
             if self.opened.len() >= OPENED_MAX {
+                self.tally.openings_forgotten += self.opened.len() as u64;
                 self.opened.clear();
             }
             // A SYN takes up one number before its data (RFC 9293 section 3.4).
