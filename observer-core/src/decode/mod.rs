@@ -4,6 +4,7 @@
 //! be decoded is counted in [`Anomalies`], never a panic, never an error that stops the line.
 
 pub mod http1;
+pub mod kafka;
 mod opening;
 mod protocols;
 

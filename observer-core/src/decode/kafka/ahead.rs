@@ -1,0 +1,89 @@
+//! Pieces that came before the bytes in front of them: kept in the order of their sequence numbers, within bounds.
+
+use crate::decode::Piece;
+use crate::time::Timestamp;
+
+/// Pieces held of one direction while earlier bytes are missing. A reordered packet overtakes a few others, seldom tens.
+const AHEAD_PIECES_MAX: usize = 64;
+/// Bytes held of one direction while earlier bytes are missing: two of the largest GRO packets.
+const AHEAD_BYTES_MAX: usize = 128 * 1024;
+/// The largest window of TCP (RFC 7323 section 2.3, 2^30): nothing that is still under way is farther behind. Everything else
+/// is ahead.
+const BEHIND_MAX: u32 = 1 << 30;
+
+/// Where a piece begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Distance {
+    Behind(u32),
+    Ahead(u32),
+}
+
+impl Distance {
+    /// How far `seq` is from `next`.
+    pub(super) fn of(seq: u32, next: u32) -> Self {
+        let (ahead, behind) = (seq.wrapping_sub(next), next.wrapping_sub(seq));
+        if (1..=BEHIND_MAX).contains(&behind) { Self::Behind(behind) } else { Self::Ahead(ahead) }
+    }
+}
+
+/// A piece that was copied.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) at: Timestamp,
+    pub(super) seq: u32,
+    pub(super) wire_len: u32,
+    pub(super) bytes: Box<[u8]>,
+}
+
+/// The pieces held of one direction.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    /// Sorted by distance from where the direction stands, the farthest first.
+    pieces: Vec<Held>,
+    bytes: usize,
+}
+
+impl Ahead {
+    /// Whether the piece fits.
+    pub(super) fn has_room(&self, piece: &Piece<'_>) -> bool {
+        self.pieces.len() < AHEAD_PIECES_MAX && self.bytes.saturating_add(piece.bytes.len()) <= AHEAD_BYTES_MAX
+    }
+
+    /// Keeps a piece that begins ahead of `next`; one that is held already is dropped.
+    pub(super) fn hold(&mut self, piece: &Piece<'_>, next: u32) {
+        let distance = |seq: u32| seq.wrapping_sub(next);
+        let at = self.pieces.partition_point(|held| distance(held.seq) > distance(piece.seq));
+        if let Some(held) = self.pieces.get(at).filter(|held| held.seq == piece.seq)
+            && held.wire_len >= piece.wire_len
+        {
+            return;
+        }
+        self.bytes = self.bytes.saturating_add(piece.bytes.len());
+        let Piece { at: time, seq, wire_len, bytes, .. } = *piece;
+        self.pieces.insert(at, Held { at: time, seq, wire_len, bytes: bytes.into() });
+    }
+
+    /// The nearest piece.
+    pub(super) fn first(&self) -> Option<&Held> {
+        self.pieces.last()
+    }
+
+    /// Takes the nearest piece out.
+    pub(super) fn pop(&mut self) -> Option<Held> {
+        let held = self.pieces.pop()?;
+        self.bytes = self.bytes.saturating_sub(held.bytes.len());
+        Some(held)
+    }
+
+    /// When the piece that has waited longest came.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.pieces.iter().map(|held| held.at).min()
+    }
+
+    /// Bytes held.
+    pub(super) fn buffered_bytes(&self) -> usize {
+        self.bytes
+            .saturating_add(self.pieces.capacity().saturating_mul(size_of::<Held>()))
+            .saturating_add(size_of::<Self>())
+    }
+}

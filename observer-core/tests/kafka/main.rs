@@ -1,0 +1,8 @@
+//! The Kafka decoder against made-up conversations and real ones.
+
+mod holes;
+mod properties;
+mod rules;
+mod script;
+mod tap;
+mod wire;
