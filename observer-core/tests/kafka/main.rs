@@ -2,6 +2,7 @@
 
 mod holes;
 mod properties;
+mod recordings;
 mod rules;
 mod script;
 mod tap;

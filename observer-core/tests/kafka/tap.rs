@@ -17,6 +17,13 @@ pub(crate) struct Owned {
     pub(crate) bytes: Vec<u8>,
 }
 
+impl Owned {
+    pub(crate) fn borrow(&self) -> Piece<'_> {
+        let Self { at, from, seq, wire_len, ref bytes } = *self;
+        Piece { at: Timestamp(at), from, seq, ack: None, wire_len, bytes }
+    }
+}
+
 /// The sequence numbers with which the ends begin: both wrap soon.
 const FIRST_SEQ: [u32; 2] = [u32::MAX - 60, u32::MAX - 200];
 
@@ -69,9 +76,8 @@ pub(crate) fn tell_with(bounds: Bounds, pieces: &[Owned], topics: &mut TopicName
     let mut held_bytes = 0;
     let mut take = |message: Message<'_>| lines.push(line(&message, &interest));
     let mut out = Output { interest: &interest, topics, anomalies: &mut anomalies, tell: &mut take };
-    for Owned { at, from, seq, wire_len, bytes } in pieces {
-        let (at, from, seq, wire_len) = (Timestamp(*at), *from, *seq, *wire_len);
-        kafka.piece(&Piece { at, from, seq, ack: None, wire_len, bytes }, &mut out);
+    for piece in pieces {
+        kafka.piece(&piece.borrow(), &mut out);
         held_bytes = held_bytes.max(kafka.buffered_bytes());
     }
     for from in [End::First, End::Second] {

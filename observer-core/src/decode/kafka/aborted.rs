@@ -18,11 +18,13 @@ struct Transaction {
 }
 
 impl Aborted {
-    /// The producer of the next transaction.
-    pub(super) fn producer(&mut self, producer: i64) {
-        if self.transactions.len() < ABORTED_MAX {
+    /// The producer of the next transaction; whether there was room.
+    pub(super) fn producer(&mut self, producer: i64) -> bool {
+        let room = self.transactions.len() < ABORTED_MAX;
+        if room {
             self.transactions.push(Transaction { producer, first_offset: i64::MAX });
         }
+        room
     }
 
     /// The first offset of the transaction of which the producer was told.

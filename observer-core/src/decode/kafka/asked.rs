@@ -15,11 +15,12 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn ask(&mut self, correlation: i32, api: Api) {
-        if self.requests.len() >= ASKED_MAX {
-            self.requests.pop_front();
-        }
+    /// A request was sent; whether one was forgotten for it whose answer matters. A broker may not answer what is produced.
+    pub(super) fn ask(&mut self, correlation: i32, api: Api) -> bool {
+        let full = self.requests.len() >= ASKED_MAX;
+        let forgotten = if full { self.requests.pop_front() } else { None };
         self.requests.push_back((correlation, api));
+        forgotten.is_some_and(|(_, api)| api.key != Api::PRODUCE)
     }
 
     /// The request with this number, if it waits for an answer. Those before it will get none: acks were not asked for, or the

@@ -62,6 +62,7 @@ use std::time::Duration;
 
 use self::half::Half;
 pub use self::proof::{HELD_BYTES_MAX, PROOF_REQUESTS};
+pub use self::records::HEADERS_MAX;
 use self::talk::Talk;
 pub use self::topics::{TOPICS_MAX, TopicNames};
 use super::Piece;
@@ -159,6 +160,9 @@ pub struct Anomalies {
     pub unpaired: u64,
     /// How often the reorder buffer was full: what it waited for was then taken for lost.
     pub reorder_overflow: u64,
+    /// Entries that were dropped where a table was full: requests that may be answered, offsets of partitions, aborted
+    /// transactions, names of topics; and headers of a record beyond the first [`HEADERS_MAX`].
+    pub evicted: u64,
     /// Records of which it was not yet proven that they are, when they were too many to be held back.
     pub unproven: u64,
 }

@@ -27,11 +27,15 @@ pub(super) struct Offsets {
 }
 
 impl Offsets {
-    pub(super) fn ask(&mut self, key: Key, offset: i64) {
-        if self.wanted.len() >= PARTITIONS_MAX && !self.wanted.contains_key(&key) {
+    /// The consumer wants records from this offset on; returns how many partitions were forgotten for it.
+    pub(super) fn ask(&mut self, key: Key, offset: i64) -> u64 {
+        let full = self.wanted.len() >= PARTITIONS_MAX && !self.wanted.contains_key(&key);
+        let forgotten = if full { self.wanted.len() as u64 } else { 0 };
+        if full {
             self.forget();
         }
         self.wanted.insert(key, offset);
+        forgotten
     }
 
     /// The first offset that is wanted; the smallest where that is not known.

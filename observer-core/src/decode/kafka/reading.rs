@@ -28,7 +28,7 @@ impl Kafka {
         let api = request.api;
         let reads =
             !matches!(api.key, Api::FETCH | Api::PRODUCE) || Self::is_version_known(Schema::of_request(api), api, out);
-        self.talk.ask(request);
+        self.talk.ask(request, out);
         self.talk.proof.follows(out);
         let schema = Schema::of_request(api).filter(|_| reads);
         let client_len = u64::try_from(request.client_len()).unwrap_or(0);
@@ -200,6 +200,7 @@ impl Kafka {
                 }
                 continue;
             }
+            let mut evicted = 0;
             match walk.next(&mut rest) {
                 Event::Starved => return,
                 Event::Records(length) => *batches = Some(Batches::new(length)),
@@ -209,15 +210,15 @@ impl Kafka {
                 Event::Replica(broker) => talk.follower = broker >= 0,
                 Event::TopicId if api.key == Api::METADATA => {
                     if let Some(id) = walk.topic_id() {
-                        out.topics.learn(id, walk.name());
+                        evicted = u64::from(out.topics.learn(id, walk.name()));
                     }
                 }
                 Event::TopicId => {}
                 Event::Partition => talk.aborted.clear(),
                 Event::Offset(offset) => {
-                    talk.offsets.ask(Key::new(walk.name(), walk.topic_id(), walk.partition()), offset);
+                    evicted = talk.offsets.ask(Key::new(walk.name(), walk.topic_id(), walk.partition()), offset);
                 }
-                Event::Producer(producer) => talk.aborted.producer(producer),
+                Event::Producer(producer) => evicted = u64::from(!talk.aborted.producer(producer)),
                 Event::FirstOffset(offset) => talk.aborted.first_offset(offset),
                 Event::End if rest.is_empty() => {
                     half.reading = None;
@@ -228,6 +229,7 @@ impl Kafka {
                     return self.contradiction(out);
                 }
             }
+            out.anomalies.evicted = out.anomalies.evicted.saturating_add(evicted);
         }
     }
 

@@ -4,7 +4,7 @@
 use crate::message::{Header, Interest};
 
 /// Wanted headers that are told of one record; of more the first ones.
-pub(super) const HEADERS_MAX: usize = 32;
+pub const HEADERS_MAX: usize = 32;
 
 /// The records of a batch, as far as they are sound.
 #[derive(Debug)]
@@ -57,21 +57,24 @@ impl<'a> Iterator for Records<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Puts the headers that somebody wants into `wanted`, in their order. A header without a value has an empty one.
-    pub(super) fn read_headers(&self, interest: &Interest, wanted: &mut Vec<Header<'a>>) {
+    /// Puts the headers that somebody wants into `wanted`, in their order; returns how many found no room. A header without a
+    /// value has an empty one.
+    pub(super) fn read_headers(&self, interest: &Interest, wanted: &mut Vec<Header<'a>>) -> u64 {
         wanted.clear();
-        let mut rest = self.headers;
+        let (mut rest, mut dropped) = (self.headers, 0_u64);
         for _ in 0..self.count {
-            let Some(key) = bytes(&mut rest) else { return };
-            let Some(value) = optional_bytes(&mut rest) else { return };
+            let (Some(key), Some(value)) = (bytes(&mut rest), optional_bytes(&mut rest)) else { break };
             let Some(name) = key.first().filter(|&&first| interest.may_begin(first)).and_then(|_| interest.find(key))
             else {
                 continue;
             };
             if wanted.len() < HEADERS_MAX {
                 wanted.push(Header { name, value });
+            } else {
+                dropped = dropped.saturating_add(1);
             }
         }
+        dropped
     }
 }
 

@@ -67,8 +67,9 @@ impl Talk {
     }
 
     /// A request was seen.
-    pub(super) fn ask(&mut self, request: Request) {
-        self.asked.ask(request.correlation, request.api);
+    pub(super) fn ask(&mut self, request: Request, out: &mut Output<'_>) {
+        let evicted = self.asked.ask(request.correlation, request.api);
+        out.anomalies.evicted = out.anomalies.evicted.saturating_add(u64::from(evicted));
         if request.counts() {
             self.last_asked = request.correlation;
         }
@@ -157,7 +158,8 @@ impl Talk {
             if header.base_offset().saturating_add(record.offset_delta) < first {
                 continue;
             }
-            record.read_headers(out.interest, &mut headers);
+            out.anomalies.evicted =
+                out.anomalies.evicted.saturating_add(record.read_headers(out.interest, &mut headers));
             self.tell(place, Body::Record { headers: &headers }, out);
         }
         let left = header.count().saturating_sub(seen);

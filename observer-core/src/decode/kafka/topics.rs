@@ -31,18 +31,18 @@ impl TopicNames {
         self.names.is_empty()
     }
 
-    /// Metadata told a name. A topic keeps its id for its life, and its name.
-    pub(super) fn learn(&mut self, id: u128, name: &str) {
+    /// Metadata told a name; whether another one was forgotten for it. A topic keeps its id for its life, and its name.
+    pub(super) fn learn(&mut self, id: u128, name: &str) -> bool {
         if id == 0 || name.is_empty() || self.names.contains_key(&id) {
-            return;
+            return false;
         }
-        if self.oldest_first.len() >= TOPICS_MAX
-            && let Some(oldest) = self.oldest_first.pop_front()
-        {
+        let full = self.oldest_first.len() >= TOPICS_MAX;
+        if let Some(oldest) = self.oldest_first.pop_front_if(|_| full) {
             self.names.remove(&oldest);
         }
         self.oldest_first.push_back(id);
         self.names.insert(id, name.into());
+        full
     }
 }
 
