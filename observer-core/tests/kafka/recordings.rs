@@ -192,3 +192,13 @@ fn librdkafka() {
 fn kafkajs() {
     check(include_str!("../recordings/kafka/kafkajs.txt"), 16);
 }
+
+#[test]
+fn sarama() {
+    check(include_str!("../recordings/kafka/sarama.txt"), 16);
+}
+
+#[test]
+fn kafka_go() {
+    check(include_str!("../recordings/kafka/kafka_go.txt"), 12);
+}
