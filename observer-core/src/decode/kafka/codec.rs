@@ -16,7 +16,7 @@ const XERIAL_HEADER_BYTES: usize = 16;
 pub(super) fn records(codec: Codec, payload: &[u8], bytes_max: usize) -> Option<Cow<'_, [u8]>> {
     match codec {
         Codec::None => Some(Cow::Borrowed(payload)),
-        Codec::Gzip => read(flate2::read::MultiGzDecoder::new(payload), bytes_max),
+        Codec::Gzip => read(flate2::bufread::MultiGzDecoder::new(payload), bytes_max),
         Codec::Snappy => snappy(payload, bytes_max).map(Cow::Owned),
         Codec::Lz4 => read(lz4_flex::frame::FrameDecoder::new(payload), bytes_max),
         Codec::Zstd => {

@@ -13,25 +13,23 @@ pub(super) struct Records<'a> {
 }
 
 /// One record.
-#[derive(Debug)]
-pub(super) struct Record<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Record {
     /// How far its offset is from that of the batch.
     pub(super) offset_delta: i64,
-    headers: &'a [u8],
-    count: u32,
+    /// How many wanted headers found no room.
+    pub(super) dropped: u64,
 }
 
 impl<'a> Records<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
-}
 
-impl<'a> Iterator for Records<'a> {
-    type Item = Record<'a>;
-
-    /// The next record; `None` from the first one on that is not all there, or none.
-    fn next(&mut self) -> Option<Record<'a>> {
+    /// The next record; `None` from the first one on that is not all there, or none. Its headers that somebody wants are put into
+    /// `wanted`, in their order; one without a value has an empty one.
+    pub(super) fn next(&mut self, interest: &Interest, wanted: &mut Vec<Header<'a>>) -> Option<Record> {
+        wanted.clear();
         let mut rest = std::mem::take(&mut self.rest);
         let mut record = bytes(&mut rest)?;
         // Attributes: none are in use.
@@ -43,38 +41,22 @@ impl<'a> Iterator for Records<'a> {
             optional_bytes(&mut record)?;
         }
         let count = u32::try_from(varint(&mut record)?).ok()?;
-        let headers = record;
+        let mut dropped = 0_u64;
         for _ in 0..count {
-            bytes(&mut record)?;
-            optional_bytes(&mut record)?;
-        }
-        if !record.is_empty() {
-            return None;
-        }
-        self.rest = rest;
-        Some(Record { offset_delta, headers, count })
-    }
-}
-
-impl<'a> Record<'a> {
-    /// Puts the headers that somebody wants into `wanted`, in their order; returns how many found no room. A header without a
-    /// value has an empty one.
-    pub(super) fn read_headers(&self, interest: &Interest, wanted: &mut Vec<Header<'a>>) -> u64 {
-        wanted.clear();
-        let (mut rest, mut dropped) = (self.headers, 0_u64);
-        for _ in 0..self.count {
-            let (Some(key), Some(value)) = (bytes(&mut rest), optional_bytes(&mut rest)) else { break };
-            let Some(name) = key.first().filter(|&&first| interest.may_begin(first)).and_then(|_| interest.find(key))
-            else {
+            let key = bytes(&mut record)?;
+            let value = optional_bytes(&mut record)?;
+            if !key.first().is_some_and(|&first| interest.may_begin(first)) {
                 continue;
-            };
+            }
+            let Some(name) = interest.find(key) else { continue };
             if wanted.len() < HEADERS_MAX {
                 wanted.push(Header { name, value });
             } else {
                 dropped = dropped.saturating_add(1);
             }
         }
-        dropped
+        self.rest = rest;
+        record.is_empty().then_some(Record { offset_delta, dropped })
     }
 }
 
@@ -100,6 +82,11 @@ fn take<'a>(input: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
 
 /// A signed number in base 128, lowest digit first, zigzag: as in Protocol Buffers.
 fn varint(input: &mut &[u8]) -> Option<i64> {
+    if let Some((&byte @ ..0x80, rest)) = input.split_first() {
+        // The usual case.
+        *input = rest;
+        return Some(unzigzag(u64::from(byte)));
+    }
     let (mut value, mut rest) = (0_u64, *input);
     for shift in (0..64).step_by(7) {
         let (&byte, behind) = rest.split_first()?;
@@ -107,10 +94,14 @@ fn varint(input: &mut &[u8]) -> Option<i64> {
         value |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             *input = rest;
-            return Some((value >> 1).cast_signed() ^ 0_i64.wrapping_sub((value & 1).cast_signed()));
+            return Some(unzigzag(value));
         }
     }
     None
+}
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ 0_i64.wrapping_sub((value & 1).cast_signed())
 }
 
 #[cfg(test)]

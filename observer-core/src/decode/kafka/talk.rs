@@ -152,15 +152,14 @@ impl Talk {
         };
         let first = self.first_wanted(place);
         let mut seen = 0_u32;
-        let mut headers = Vec::new();
-        for record in Records::new(&records).take(usize::try_from(header.count()).unwrap_or(usize::MAX)) {
+        let (mut rest, mut headers) = (Records::new(&records), Vec::new());
+        while seen < header.count() {
+            let Some(record) = rest.next(out.interest, &mut headers) else { break };
             seen = seen.saturating_add(1);
-            if header.base_offset().saturating_add(record.offset_delta) < first {
-                continue;
+            if header.base_offset().saturating_add(record.offset_delta) >= first {
+                out.anomalies.evicted = out.anomalies.evicted.saturating_add(record.dropped);
+                self.tell(place, Body::Record { headers: &headers }, out);
             }
-            out.anomalies.evicted =
-                out.anomalies.evicted.saturating_add(record.read_headers(out.interest, &mut headers));
-            self.tell(place, Body::Record { headers: &headers }, out);
         }
         let left = header.count().saturating_sub(seen);
         if left > 0 {
