@@ -289,11 +289,12 @@ fn the_old_formats_are_counted_and_passed_over() {
 fn versions_that_are_not_known_are_counted_and_passed_over() {
     let unknown = Wire::request(0, 14, true, 2, CLIENT).raw(b"who knows").done();
     let old = Wire::request(0, 2, false, 3, CLIENT).raw(b"not read").done();
-    let request = produce(9, 4, CLIENT, &one("t", 0, &traced(&["a"])));
-    let runs = proven(&[(End::First, [unknown, old, request].concat())]);
+    let shared = Wire::request(78, 1, true, 4, CLIENT).raw(b"not read").done();
+    let request = produce(9, 5, CLIENT, &one("t", 0, &traced(&["a"])));
+    let runs = proven(&[(End::First, [unknown, old, shared, request].concat())]);
     let told = tell(Bounds::default(), &cut(&runs, <[u8]>::len));
     assert_eq!(told.lines, ["> t 0 | traceparent: a"]);
-    assert_eq!(told.anomalies, Anomalies { unknown_versions: 1, old_formats: 1, ..Anomalies::default() });
+    assert_eq!(told.anomalies, Anomalies { unknown_versions: 2, old_formats: 1, ..Anomalies::default() });
 }
 
 #[test]
@@ -306,6 +307,22 @@ fn without_acks_no_response_comes_and_others_still_find_their_requests() {
     runs.push((End::Second, fetched(12, 9, &topics, &[])));
     let told = lines(&runs);
     assert_eq!((told.len(), told.last().map(String::as_str)), (8, Some("< t 0 | traceparent: b")));
+}
+
+#[test]
+fn bytes_that_are_no_response_do_not_end_the_wait_for_a_request() {
+    let request = produce(9, 2, CLIENT, &one("t", 0, &traced(&["a"])));
+    let garbage = [&[0, 0, 0, 40, 0x7f][..], &[9; 40]].concat();
+    let runs = [(End::Second, vec![0xff; 20]), (End::First, request), (End::Second, garbage)];
+    let mut lengths = [usize::MAX; 3].into_iter().chain([20]).chain([usize::MAX; 2]);
+    let mut pieces = cut(&proven(&runs), |_| lengths.next().expect("six pieces"));
+    // The beginning of the request is overtaken by all else.
+    let beginning = pieces.remove(3);
+    pieces.push(beginning);
+    assert_eq!((pieces.len(), pieces[5].from, pieces[5].bytes.len()), (6, End::First, 20));
+    let told = tell(Bounds::default(), &pieces);
+    assert_eq!(told.lines, ["> t 0 | traceparent: a"]);
+    assert_eq!(told.anomalies, Anomalies { not_kafka: 1, ..Anomalies::default() });
 }
 
 #[test]

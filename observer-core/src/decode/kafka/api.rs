@@ -114,6 +114,8 @@ impl Api {
     pub(super) const PRODUCE: i16 = 0;
     pub(super) const FETCH: i16 = 1;
     pub(super) const METADATA: i16 = 3;
+    /// What consumers of a share group ask for (KIP-932). It is not read.
+    pub(super) const SHARE_FETCH: i16 = 78;
 
     /// Whether there is such a request, or may soon be.
     pub(super) fn is_known(self) -> bool {

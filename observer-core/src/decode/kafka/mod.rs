@@ -23,7 +23,7 @@
 //!   id, a later number, and another such request behind it or the end of a piece prove one ([`search`]); a response where the
 //!   beginning of a piece tells a number that waits for an answer.
 //!
-//! A batch is told only if its checksum is right, so whatever is believed wrongly invents nothing.
+//! Records are told of batches with the right checksum alone, so what is believed wrongly cannot make any up.
 //!
 //! # How sure it is that this is Kafka
 //!
@@ -152,7 +152,7 @@ pub struct Anomalies {
     pub not_kafka: u64,
     /// Requests, responses and batches that contradict themselves: lengths, checksums, compression.
     pub malformed: u64,
-    /// Messages with batches of a version that is not known.
+    /// Requests that carry batches, or ask for some, in a version that is not known, or as a share group (KIP-932).
     pub unknown_versions: u64,
     /// Records, or sets of them, in the formats of before Kafka 0.11, which have no headers.
     pub old_formats: u64,

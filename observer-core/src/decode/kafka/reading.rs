@@ -26,8 +26,8 @@ impl Kafka {
             return self.no_message(Role::Requests, trust, out);
         }
         let api = request.api;
-        let reads =
-            !matches!(api.key, Api::FETCH | Api::PRODUCE) || Self::is_version_known(Schema::of_request(api), api, out);
+        let holds_batches = matches!(api.key, Api::FETCH | Api::PRODUCE | Api::SHARE_FETCH);
+        let reads = !holds_batches || Self::is_version_known(Schema::of_request(api), api, out);
         self.talk.ask(request, out);
         self.talk.proof.follows(out);
         let schema = Schema::of_request(api).filter(|_| reads);
@@ -39,8 +39,9 @@ impl Kafka {
     /// The header of a response was read.
     pub(super) fn response(&mut self, response: Response, trust: Trust, out: &mut Output<'_>) {
         let Response { correlation, .. } = response;
+        let unseen = response.is_sound() && response.may_follow(self.talk.last_answered, self.talk.last_asked);
         // What waits in the other direction for missing bytes: the broker had them.
-        while response.is_sound() && !self.talk.asked.awaits(correlation) && self.requests.ahead.is_some() {
+        while unseen && !self.talk.asked.awaits(correlation) && self.requests.ahead.is_some() {
             self.settle(Role::Requests, out);
         }
         if self.talk.refuted {
@@ -48,8 +49,7 @@ impl Kafka {
         }
         let api = if response.is_sound() { self.talk.asked.answer(correlation) } else { None };
         let Some(api) = api else {
-            let unseen = response.may_follow(self.talk.last_answered, self.talk.last_asked);
-            if trust != Trust::Certain || !response.is_sound() || !unseen {
+            if trust != Trust::Certain || !unseen {
                 return self.no_message(Role::Responses, trust, out);
             }
             out.anomalies.unpaired = out.anomalies.unpaired.saturating_add(1);
