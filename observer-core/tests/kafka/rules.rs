@@ -330,6 +330,7 @@ fn records_are_held_back_until_a_response_proves_the_connection() {
     let request = produce(9, 1, CLIENT, &one("t", 0, &traced(&["a"])));
     let told = tell(Bounds::default(), &cut(&[(End::First, request.clone())], <[u8]>::len));
     assert_eq!((told.lines.len(), told.proven, told.refuted), (0, false, false));
+    assert_eq!(told.anomalies, Anomalies { unproven: 1, ..Anomalies::default() });
     assert_eq!(lines(&[(End::First, request), (End::Second, produced(9, 1))]), ["> t 0 | traceparent: a"]);
 }
 

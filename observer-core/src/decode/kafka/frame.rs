@@ -22,7 +22,9 @@ const OTHER_VERSIONS_MAX: i16 = 20;
 /// (SaslClientAuthenticator.MIN_RESERVED_CORRELATION_ID): they are not in order with others.
 const RESERVED_CORRELATIONS: i32 = i32::MAX - 7;
 /// How many requests further a client may be that was not seen for a while: Java's count over all its connections.
-const LEAP_MAX: i32 = 1 << 16;
+pub(super) const LEAP_MAX: i32 = 1 << 16;
+/// The same where the number is all that is known of a client: its id was cut.
+pub(super) const NEAR_MAX: i32 = 64;
 
 /// The beginning of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +65,12 @@ impl Request {
 
     /// Whether it may be sent by the client of another one, later.
     pub(super) fn may_follow(self, client_len: i16, correlation: i32) -> bool {
-        let leap = self.correlation.wrapping_sub(correlation);
-        self.client_len == client_len && (1..=LEAP_MAX).contains(&leap)
+        self.client_len == client_len && self.is_later(correlation, LEAP_MAX)
+    }
+
+    /// Whether it is at most so many requests behind the one with this number.
+    pub(super) fn is_later(self, correlation: i32, leap_max: i32) -> bool {
+        (1..=leap_max).contains(&self.correlation.wrapping_sub(correlation))
     }
 
     /// Whether the numbers of the requests behind this one go on from it.

@@ -163,7 +163,7 @@ pub struct Anomalies {
     /// Entries that were dropped where a table was full: requests that may be answered, offsets of partitions, aborted
     /// transactions, names of topics; and headers of a record beyond the first [`HEADERS_MAX`].
     pub evicted: u64,
-    /// Records of which it was not yet proven that they are, when they were too many to be held back.
+    /// Records that were never proven to be some, and those that were too many to be held back until then.
     pub unproven: u64,
 }
 
@@ -260,6 +260,9 @@ impl Kafka {
         }
         self.half_mut(role).forget();
         if role == Role::Responses {
+            if !self.talk.refuted {
+                self.talk.proof.give_up(out);
+            }
             self.talk.forget();
         }
     }

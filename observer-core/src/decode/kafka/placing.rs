@@ -2,7 +2,7 @@
 //! passed over by arithmetic; what is missing and needed is waited for, then given up. The rules stand at the top of [`super`].
 
 use super::Kafka;
-use super::ahead::{Distance, Held};
+use super::ahead::Distance;
 use super::frame::{REQUEST_HEADER_BYTES, RESPONSE_HEADER_BYTES, Request, Response};
 use super::half::{Expected, Trust};
 use super::search::search;
@@ -23,13 +23,21 @@ impl Kafka {
                 Role::Responses => Expected::Adrift { request_at: None },
             };
         }
+        if let Distance::Ahead(distance @ 1..) = Distance::of(seq, self.half(role).next)
+            && !self.half(role).may_skip(u64::from(distance))
+        {
+            return self.hold(role, piece, out);
+        }
+        self.take(role, at, seq, bytes, wire_len, out);
+    }
+
+    /// Takes bytes at their place; what is missing before them is not waited for, and what was seen of them before not taken again.
+    fn take(&mut self, role: Role, at: Timestamp, seq: u32, bytes: &[u8], wire_len: u32, out: &mut Output<'_>) {
         match Distance::of(seq, self.half(role).next) {
-            Distance::Ahead(0) => self.consume(role, at, bytes, wire_len, out),
-            Distance::Ahead(distance) if self.half(role).may_skip(u64::from(distance)) => {
+            Distance::Ahead(distance) => {
                 self.skip(role, u64::from(distance), out);
                 self.consume(role, at, bytes, wire_len, out);
             }
-            Distance::Ahead(_) => self.hold(role, piece, out),
             Distance::Behind(by) => {
                 if let Some(wire_len) = wire_len.checked_sub(by).filter(|&len| len > 0) {
                     let bytes = usize::try_from(by).ok().and_then(|by| bytes.get(by..)).unwrap_or_default();
@@ -42,7 +50,7 @@ impl Kafka {
     /// Takes held pieces as far as they follow.
     pub(super) fn drain(&mut self, role: Role, out: &mut Output<'_>) {
         while let Some(held) = self.half_mut(role).pop(false) {
-            self.place_held(role, &held, out);
+            self.take(role, held.at, held.seq, &held.bytes, held.wire_len, out);
         }
     }
 
@@ -60,28 +68,8 @@ impl Kafka {
     /// What is missing before the nearest held piece will not come.
     pub(super) fn settle(&mut self, role: Role, out: &mut Output<'_>) {
         let Some(held) = self.half_mut(role).pop(true) else { return };
-        if let Distance::Ahead(distance) = Distance::of(held.seq, self.half(role).next) {
-            self.skip(role, u64::from(distance), out);
-        }
-        self.place_held(role, &held, out);
+        self.take(role, held.at, held.seq, &held.bytes, held.wire_len, out);
         self.drain(role, out);
-    }
-
-    /// Takes a piece that was held; nothing is missing before it.
-    fn place_held(&mut self, role: Role, held: &Held, out: &mut Output<'_>) {
-        let Held { at, seq, wire_len, ref bytes } = *held;
-        match Distance::of(seq, self.half(role).next) {
-            Distance::Ahead(distance) => {
-                self.skip(role, u64::from(distance), out);
-                self.consume(role, at, bytes, wire_len, out);
-            }
-            Distance::Behind(by) => {
-                if let Some(wire_len) = wire_len.checked_sub(by).filter(|&len| len > 0) {
-                    let bytes = usize::try_from(by).ok().and_then(|by| bytes.get(by..)).unwrap_or_default();
-                    self.consume(role, at, bytes, wire_len, out);
-                }
-            }
-        }
     }
 
     /// Takes bytes that begin where the direction stands, and the `wire_len` minus those that were not captured.
@@ -166,9 +154,9 @@ impl Kafka {
                     self.miss(role, skipped, left, out);
                     skipped
                 }
-                Expected::Header(_) => {
+                Expected::Header(trust) => {
                     half.advance(count);
-                    self.lose_track(role, out);
+                    self.lose_track(role, trust, out);
                     count
                 }
                 Expected::Adrift { request_at } => {

@@ -61,15 +61,19 @@ impl Proof {
         }
         let bytes = Held::bytes(&message);
         if self.bytes.saturating_add(bytes) > HELD_BYTES_MAX {
-            let count = match message.body {
-                Body::Record { .. } => 1,
-                Body::Unobserved { count } => count,
-            };
-            anomalies.unproven = anomalies.unproven.saturating_add(count);
+            anomalies.unproven = anomalies.unproven.saturating_add(Held::new(&message).count());
             return;
         }
         self.bytes = self.bytes.saturating_add(bytes);
         self.held.push(Held::new(&message));
+    }
+
+    /// No proof can be had any more for what is held back.
+    pub(super) fn give_up(&mut self, out: &mut Output<'_>) {
+        for held in std::mem::take(&mut self.held) {
+            out.anomalies.unproven = out.anomalies.unproven.saturating_add(held.count());
+        }
+        self.bytes = 0;
     }
 
     pub(super) fn forget(&mut self) {
@@ -109,6 +113,11 @@ impl Held {
             Body::Unobserved { count } => (Vec::new(), Some(*count)),
         };
         Self { at, from, way, name, topic_id, partition, headers, unobserved }
+    }
+
+    /// How many records it tells of.
+    fn count(&self) -> u64 {
+        self.unobserved.unwrap_or(1)
     }
 
     fn tell(&self, out: &mut Output<'_>) {

@@ -117,9 +117,10 @@ impl Kafka {
     }
 
     /// The header of a message is missing: it is not known any more where messages begin.
-    pub(super) fn lose_track(&mut self, role: Role, out: &mut Output<'_>) {
-        out.anomalies.headers_cut = out.anomalies.headers_cut.saturating_add(1);
-        self.drift(role);
+    pub(super) fn lose_track(&mut self, role: Role, trust: Trust, out: &mut Output<'_>) {
+        let known = u64::from(trust == Trust::Certain);
+        out.anomalies.headers_cut = out.anomalies.headers_cut.saturating_add(known);
+        self.drift(role, out);
     }
 
     /// Bytes stand where a message must begin that are none.
@@ -128,12 +129,12 @@ impl Kafka {
             out.anomalies.not_kafka = out.anomalies.not_kafka.saturating_add(1);
             self.refute();
         }
-        self.drift(role);
+        self.drift(role, out);
     }
 
-    fn drift(&mut self, role: Role) {
+    fn drift(&mut self, role: Role, out: &mut Output<'_>) {
         if role == Role::Requests {
-            self.talk.lose_track();
+            self.talk.lose_track(out);
         }
         self.half_mut(role).drift();
     }

@@ -2,7 +2,7 @@
 
 use memchr::memmem;
 
-use super::frame::{REQUEST_HEADER_BYTES, Request, is_client_id};
+use super::frame::{LEAP_MAX, NEAR_MAX, REQUEST_HEADER_BYTES, Request, is_client_id};
 use super::half::{Expected, Trust};
 
 /// A version of produce and fetch requests that is not too old.
@@ -101,10 +101,8 @@ fn plausible(bytes: &[u8], known: Option<Known<'_>>) -> Option<Request> {
     let request = Request::at(bytes).filter(Request::is_plausible)?;
     let id = request.client_id(bytes.get(REQUEST_HEADER_BYTES..)?)?;
     let fits = match known {
-        Some(known) => {
-            known.client_id.is_none_or(|known| known == id)
-                && request.may_follow(request.client_len(), known.correlation)
-        }
+        Some(Known { client_id: Some(known), correlation }) => known == id && request.is_later(correlation, LEAP_MAX),
+        Some(Known { client_id: None, correlation }) => request.is_later(correlation, NEAR_MAX),
         None => true,
     };
     (fits && is_client_id(id)).then_some(request)

@@ -105,16 +105,20 @@ impl Talk {
     }
 
     /// Requests are missing: what the client asked for may have changed.
-    pub(super) fn lose_track(&mut self) {
+    pub(super) fn lose_track(&mut self, out: &mut Output<'_>) {
         self.offsets.forget();
         self.mishear();
         if !self.proof.is_given() {
+            if !self.refuted {
+                self.proof.give_up(out);
+            }
             self.proof = Proof::default();
             self.asked.forget();
             self.client_id = ClientId::default();
         }
     }
 
+    /// Drops everything that is held.
     pub(super) fn forget(&mut self) {
         self.asked.forget();
         self.offsets.forget();
