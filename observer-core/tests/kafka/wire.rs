@@ -36,13 +36,16 @@ impl Batch {
         Self { producer: -1, records, ..Self::default() }
     }
 
+    /// The records, compressed.
+    pub(crate) fn payload(&self) -> Vec<u8> {
+        let records: Vec<u8> =
+            (0_i64..).zip(&self.records).flat_map(|(delta, record)| record_bytes(delta, record)).collect();
+        compress(self.codec, &records)
+    }
+
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let count = i32::try_from(self.records.len()).expect("a count");
-        let mut records = Vec::new();
-        for (delta, record) in (0_i64..).zip(&self.records) {
-            records.extend(record_bytes(delta, record));
-        }
-        let records = compress(self.codec, &records);
+        let records = self.payload();
         let codec = if self.codec == 5 { 2 } else { self.codec };
         let flag = |set: bool, bit: i16| if set { bit } else { 0 };
         let attributes =
@@ -51,7 +54,7 @@ impl Batch {
     }
 }
 
-/// A batch that says to hold so many records, with any bytes for them.
+/// A batch that says to hold so many records, with any bytes for them; `codec` as the attributes number it.
 pub(crate) fn raw_batch(codec: u8, count: u32, records: &[u8]) -> Vec<u8> {
     batch_bytes(0, i16::from(codec), -1, i32::try_from(count).expect("a count"), records)
 }

@@ -159,8 +159,12 @@ impl Talk {
         let (mut rest, mut headers) = (Records::new(&records), Vec::new());
         while seen < header.count() {
             let Some(record) = rest.next(out.interest, &mut headers) else { break };
+            let offset = header.base_offset().saturating_add(record.offset_delta);
+            if !(header.base_offset()..=header.last_offset()).contains(&offset) {
+                break;
+            }
             seen = seen.saturating_add(1);
-            if header.base_offset().saturating_add(record.offset_delta) >= first {
+            if offset >= first {
                 out.anomalies.evicted = out.anomalies.evicted.saturating_add(record.dropped);
                 self.tell(place, Body::Record { headers: &headers }, out);
             }
