@@ -123,20 +123,12 @@ proptest! {
 
     #[test]
     fn a_connection_that_is_joined_anywhere_never_invents(
-        script in script(), cuts in segments(), from in any::<prop::sample::Index>(),
+        script in script_of_strangers(), cuts in segments(), from in any::<prop::sample::Index>(), fates in fates(),
     ) {
         let pieces = cut_by(&script, &cuts);
         let pieces = &pieces[from.index(pieces.len())..];
         check_nothing_is_invented(&script, &tell(Bounds::default(), pieces).lines)?;
-    }
-
-    #[test]
-    fn a_connection_with_holes_that_is_joined_anywhere_never_invents(
-        script in script_of_strangers(), cuts in segments(), from in any::<prop::sample::Index>(), fates in fates(),
-    ) {
-        let pieces = cut_by(&script, &cuts);
-        let pieces = meet(&pieces[from.index(pieces.len())..], &fates, 0);
-        check_nothing_is_invented(&script, &tell(Bounds::default(), &pieces).lines)?;
+        check_nothing_is_invented(&script, &tell(Bounds::default(), &meet(pieces, &fates, 0)).lines)?;
     }
 
     #[test]

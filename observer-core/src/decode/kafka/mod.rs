@@ -34,8 +34,8 @@
 //! # What is taken for given
 //!
 //! Behind a loss: no record holds a request of the same client, with a number that is still to come, at whose ends pieces begin and
-//! end. On a connection that is joined in the middle, and loses bytes before it is proven: no record holds such a request of any
-//! client with a number that waits for an answer.
+//! end. On a connection that is joined in the middle: no piece begins with a request, of any client, that is part of a record and has
+//! a number that waits for an answer.
 
 mod aborted;
 mod ahead;

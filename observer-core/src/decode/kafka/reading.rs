@@ -20,7 +20,8 @@ impl Kafka {
             Trust::Follows { client_len, correlation } => {
                 request.is_plausible() && request.may_follow(client_len, correlation)
             }
-            Trust::Certain | Trust::Doubtful => request.is_sound(),
+            Trust::Certain | Trust::Doubtful if self.talk.proof.is_given() => request.is_sound(),
+            Trust::Certain | Trust::Doubtful => request.is_plausible() && self.talk.may_ask(request),
         };
         if !believed {
             return self.no_message(Role::Requests, trust, out);

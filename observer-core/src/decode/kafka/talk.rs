@@ -28,6 +28,8 @@ pub(super) struct Talk {
     pub(super) proof: Proof,
     pub(super) refuted: bool,
     client_id: ClientId,
+    /// The length of the client id, -1 for none, once a request was seen.
+    client_len: Option<i16>,
     /// The number of the last request, and of the last one that was answered; -1 before.
     pub(super) last_asked: i32,
     pub(super) last_answered: i32,
@@ -61,9 +63,16 @@ impl Talk {
             proof: Proof::default(),
             refuted: false,
             client_id: ClientId::default(),
+            client_len: None,
             last_asked: -1,
             last_answered: -1,
         }
+    }
+
+    /// Whether a request may be the next one of the client, as far as nothing is proven.
+    pub(super) fn may_ask(&self, request: Request) -> bool {
+        let same_client = self.client_len.is_none_or(|len| len == request.client_len());
+        same_client && (request.correlation > self.last_asked || !request.counts())
     }
 
     /// A request was seen.
@@ -73,6 +82,7 @@ impl Talk {
         if request.counts() {
             self.last_asked = request.correlation;
         }
+        self.client_len = Some(request.client_len());
         let len = usize::try_from(request.client_len()).unwrap_or(0);
         if !self.client_id.is_known && len <= CLIENT_ID_BYTES_MAX {
             self.client_id = ClientId { bytes: Vec::with_capacity(len), left: len, is_known: len == 0 };
@@ -115,6 +125,7 @@ impl Talk {
             self.proof = Proof::default();
             self.asked.forget();
             self.client_id = ClientId::default();
+            (self.client_len, self.last_asked) = (None, -1);
         }
     }
 
