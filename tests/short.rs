@@ -2,73 +2,27 @@
 //! sees them by the socket filter, where no packet names its socket. And processes that live for one request. Its report
 //! against the services' own logs, exactly.
 
+mod service;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use testbed::observer::{Observer, binary};
 use testbed::site::{Namespace, Site};
 use testbed::truth::{read, reported};
-use testbed::{scratch, workspace};
+
+use crate::service::{Service, only, place};
 
 const HERE: Site = Site::Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
 const SERVICES: [&str; 2] = ["front", "back"];
 const ORDERS: u64 = 300;
 
-/// A service of this test; it ends with the value.
-struct Service(Child);
-
-impl Service {
-    /// Starts `name` at a site and waits until it serves.
-    fn start(name: &str, site: &Site, arguments: [&str; 3], log: &Path) -> Result<Self> {
-        Self::spawn(name, command(name, site, arguments, log))
-    }
-
-    fn spawn(name: &str, mut command: Command) -> Result<Self> {
-        let mut child = command.stdout(Stdio::piped()).spawn()?;
-        let output = child.stdout.take().context("it has an output")?;
-        let service = Self(child);
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
-        ensure!(line == "ready\n", "{name} does not start: {line}");
-        Ok(service)
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn command(name: &str, site: &Site, [listen, next, peer]: [&str; 3], log: &Path) -> Command {
-    let mut command = site.command(Path::new("/usr/bin/python3"));
-    command.arg(workspace().join("tests/short.py")).args([name, listen, next, peer]).arg(log);
-    command.env("OTEL_SERVICE_NAME", name);
-    command
-}
-
-/// An observer sees the whole host, and these tests tell their services apart by name alone: one test at a time.
-static ONLY: Mutex<()> = Mutex::new(());
-
-fn only() -> MutexGuard<'static, ()> {
-    ONLY.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Where a test keeps its files; empty.
-fn place(name: &str) -> Result<PathBuf> {
-    let place: PathBuf = scratch().join("tests").join(name);
-    if place.exists() {
-        std::fs::remove_dir_all(&place)?;
-    }
-    std::fs::create_dir_all(&place)?;
-    Ok(place)
+    service::command(Path::new("/usr/bin/python3"), "short.py", name, site, &[listen, next, peer], log)
 }
 
 /// A customer calls the front, the front calls the back at `site`; everything must be told as they know it themselves.
@@ -80,9 +34,9 @@ fn every_request_is_told_once_and_to_its_owner(name: &str, site: &Site) -> Resul
     let [front, metrics]: [SocketAddr; 2] = [held[0].local_addr()?, held[1].local_addr()?];
     let back = site.addresses(1)?[0].to_string();
     drop(held);
-    let _back = Service::start("back", site, [&back, "-", "-"], &log("back"))?;
+    let _back = Service::start(command("back", site, [&back, "-", "-"], &log("back")))?;
     let front = front.to_string();
-    let _front = Service::start("front", &HERE, [&front, &back, "back"], &log("front"))?;
+    let _front = Service::start(command("front", &HERE, [&front, &back, "back"], &log("front")))?;
 
     let audits = place.join("audits");
     let configuration = place.join("observer.yaml");
@@ -133,7 +87,8 @@ fn a_process_that_lives_for_one_request_is_known_by_its_program() -> Result<()> 
     let held = (0..2).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<Vec<_>, _>>()?;
     let [back, metrics]: [SocketAddr; 2] = [held[0].local_addr()?, held[1].local_addr()?];
     drop(held);
-    let _server = Service::start("cellar-door", &HERE, [&back.to_string(), "-", "-"], &place.join("back.jsonl"))?;
+    let _server =
+        Service::start(command("cellar-door", &HERE, [&back.to_string(), "-", "-"], &place.join("back.jsonl")))?;
     let audits = place.join("audits");
     let configuration = place.join("observer.yaml");
     let text = format!("prometheus: {{listen: \"{metrics}\"}}\naudit: {{directory: {}}}\n", audits.display());
@@ -161,10 +116,10 @@ fn a_service_that_is_also_reached_over_a_unix_socket_is_accused_of_nothing() -> 
         [held[0].local_addr()?, held[1].local_addr()?, held[2].local_addr()?];
     drop(held);
     let (kitchen, cellar) = (kitchen.to_string(), cellar.to_string());
-    let _cellar = Service::start("cellar", &HERE, [&cellar, "-", "-"], &log("cellar"))?;
+    let _cellar = Service::start(command("cellar", &HERE, [&cellar, "-", "-"], &log("cellar")))?;
     let mut behind = command("kitchen", &HERE, [&kitchen, &cellar, "cellar"], &log("kitchen"));
     behind.env("UNIX_SOCKET", place.join("kitchen.sock"));
-    let _kitchen = Service::spawn("kitchen", behind)?;
+    let _kitchen = Service::start(behind)?;
     let audits = place.join("audits");
     let configuration = place.join("observer.yaml");
     let text = format!("prometheus: {{listen: \"{metrics}\"}}\naudit: {{directory: {}}}\n", audits.display());

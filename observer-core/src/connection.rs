@@ -54,6 +54,8 @@ pub struct Packet<'a> {
     pub wire_len: u32,
     /// The first of these, as many as were captured.
     pub bytes: &'a [u8],
+    /// As [`Piece::link`](crate::decode::Piece::link).
+    pub link: Option<u32>,
     /// Where it was seen.
     pub tap: Tap,
     /// Whether the sender closes its direction or resets the connection with it.
@@ -70,8 +72,10 @@ pub struct Packet<'a> {
 pub enum Opaque {
     /// TLS records (RFC 8446 section 5.1).
     Tls,
-    /// HTTP/2 with prior knowledge (RFC 9113 section 3.4).
-    Http2,
+    /// FastCGI; the flow leads from its client.
+    FastCgi,
+    /// None that is known; the flow leads to the socket that received it as its first payload.
+    Unknown,
 }
 
 /// Where a packet was seen.

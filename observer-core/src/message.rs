@@ -3,6 +3,10 @@
 //! A [`Head`] borrows from the decoder's buffers and lives for one call: whatever a stage wants to keep it copies, and the
 //! decoder has already left out every header that no stage asked for ([`Interest`]).
 
+use std::hash::{Hash, Hasher};
+
+use rustc_hash::FxHasher;
+
 use crate::time::Timestamp;
 
 /// An application protocol, recognised by content, never by port.
@@ -12,14 +16,20 @@ pub enum Protocol {
     Http10,
     /// HTTP/1.1 (RFC 9112).
     Http11,
+    /// HTTP/2 (RFC 9113).
+    Http2,
+    /// gRPC over HTTP/2: the content type says so.
+    Grpc,
 }
 
 impl Protocol {
-    /// The value of the `protocol` label: `http/1.0`, `http/1.1`.
+    /// The value of the `protocol` label: `http/1.0`, `http/1.1`, `http/2`, `grpc`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http10 => "http/1.0",
             Self::Http11 => "http/1.1",
+            Self::Http2 => "http/2",
+            Self::Grpc => "grpc",
         }
     }
 }
@@ -66,7 +76,8 @@ pub struct Message<'a> {
 pub enum MessageBody<'a> {
     /// The head of a request, whole or in part.
     Request(RequestHead<'a>),
-    /// The head of a response that ends the exchange's wait. Interim responses (1xx but 101) are not told.
+    /// The head of a response that ends the exchange's wait. Interim responses (1xx but 101) are not told. A gRPC stream that
+    /// fails long after its head is told once more, with the status of its failure.
     Response(ResponseHead<'a>),
     /// `count` requests passed of which no head was seen (lost, or hidden in a gap): they count as not observed.
     Unobserved {
@@ -78,9 +89,10 @@ pub enum MessageBody<'a> {
 /// The head of a request.
 #[derive(Debug)]
 pub struct RequestHead<'a> {
-    /// The method, for example `GET`.
+    /// The method, for example `GET`. Empty where it was not seen.
     pub method: &'a str,
-    /// The request target as sent, without its query: `/cart/7` (queries may hold secrets and are never kept).
+    /// The request target as sent, without its query: `/cart/7` (queries may hold secrets and are never kept); of gRPC service
+    /// and method. Empty where it was not seen.
     pub path: &'a str,
     /// The headers of [`Interest`], in the order of the wire, repeated ones repeatedly.
     pub headers: &'a [Header<'a>],
@@ -91,13 +103,14 @@ pub struct RequestHead<'a> {
 /// The head of a response.
 #[derive(Debug)]
 pub struct ResponseHead<'a> {
-    /// The status code, 100 to 999.
-    pub status: u16,
+    /// The status code, 100 to 999; of gRPC the one that stands for its own status (google/rpc/code.proto). `None` where it was
+    /// not seen.
+    pub status: Option<u16>,
     /// The headers of [`Interest`], in the order of the wire.
     pub headers: &'a [Header<'a>],
     /// Whether the whole head was seen.
     pub complete: bool,
-    /// Whether the connection leaves the protocol after this head (101, or 2xx to CONNECT).
+    /// Whether the connection, of HTTP/2 the stream, leaves the protocol after this head (101, or 2xx to CONNECT).
     pub upgraded: bool,
 }
 
@@ -129,6 +142,13 @@ impl HeaderName {
     pub const UPGRADE: Self = Self(5);
     /// `user-agent`: tells probes and exporters.
     pub const USER_AGENT: Self = Self(6);
+    /// `grpc-trace-bin`: the binary trace context of OpenCensus.
+    pub const GRPC_TRACE_BIN: Self = Self(7);
+
+    /// Whether it is wanted whatever the configuration asks for.
+    pub fn is_standing(self) -> bool {
+        usize::from(self.0) < ALWAYS.len()
+    }
 }
 
 /// The header names that stages want; everything else of a head is neither kept nor shown to any stage.
@@ -138,19 +158,29 @@ pub struct Interest {
     by_length: Vec<Vec<u16>>,
     /// The low five bits of the first bytes of all names, which both cases of a letter share.
     initials: u32,
+    edition: u64,
 }
 
 /// The names that are always wanted, in the order of the constants of [`HeaderName`].
-const ALWAYS: [&str; 7] = ["traceparent", "tracestate", "baggage", "host", "content-type", "upgrade", "user-agent"];
+const ALWAYS: [&str; 8] =
+    ["traceparent", "tracestate", "baggage", "host", "content-type", "upgrade", "user-agent", "grpc-trace-bin"];
 
 impl Interest {
     /// The standing names and `configured` ones (any case; tenant and weight headers).
     pub fn new<'n>(configured: impl IntoIterator<Item = &'n str>) -> Self {
-        let mut interest = Self { names: Vec::new(), by_length: Vec::new(), initials: 0 };
+        let mut interest = Self { names: Vec::new(), by_length: Vec::new(), initials: 0, edition: 0 };
         for name in ALWAYS.into_iter().chain(configured) {
             interest.add(&name.to_ascii_lowercase());
         }
+        let mut hasher = FxHasher::default();
+        interest.names.hash(&mut hasher);
+        interest.edition = hasher.finish();
         interest
+    }
+
+    /// Tells one list of names from another: what a decoder keeps by [`HeaderName`] holds for one edition.
+    pub fn edition(&self) -> u64 {
+        self.edition
     }
 
     fn add(&mut self, name: &str) {
@@ -204,6 +234,8 @@ mod tests {
             interest.find(b"x-tenant-id").map(|name| interest.name(name).to_owned()),
             Some("x-tenant-id".into())
         );
+        assert_eq!(interest.find(b"grpc-trace-bin"), Some(HeaderName::GRPC_TRACE_BIN));
+        assert!(HeaderName::GRPC_TRACE_BIN.is_standing() && !HeaderName(8).is_standing());
         assert_eq!(interest.find(b"authorization"), None);
         assert_eq!(interest.find(b"cookie"), None);
     }

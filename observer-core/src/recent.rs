@@ -1,7 +1,8 @@
 //! A map of what is recent: keys come in with a time, their values go out until they are past their time or crowded out.
 //!
-//! Entries stand in a ring in the order of time, so that a new one is written where the oldest was; a small index leads to
-//! them. A key that was never seen then costs one look at the index, and memory is taken only as it is used.
+//! Entries stand in a ring in the order of time, so that a new one is written where the oldest was. An index of small sets, one
+//! cache line each, leads to them: a key costs one look at one line, whether it is new or not. An entry that leaves the ring is
+//! not taken out of the index; its slot is known to be stale by its number. Memory is taken only as it is used.
 
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
@@ -12,24 +13,40 @@ use crate::time::Timestamp;
 
 /// The least entries, so that a tiny memory limit still remembers what is in flight.
 const ENTRIES_MIN: usize = 256;
+/// The most entries: leaves four bits of a slot to the tag.
+const ENTRIES_MAX: usize = 1 << 26;
 /// An entry in use moves to the end of the ring once this share (1/n) of its time has passed.
 const MOVE_SHARE: u32 = 8;
 /// Entries past their time that go with each new one.
 const LEAVE_TOGETHER: usize = 2;
 
-/// Bytes of the index for each entry, at the most: places of eight bytes, of which at least 3/8 are taken when all entries are.
-const INDEX_BYTES: usize = 22;
+/// Slots of a set: 64 bytes, a cache line.
+const WAYS: usize = 16;
+/// Entries for each set, at the most. With all in use a set then overflows, and its oldest entry is crowded out early, for less
+/// than one new key in 250 (the tail of Poisson's distribution: over 16 where the mean is 8).
+const SET_LOAD: usize = 8;
+/// Bytes of the index for each entry, at the most: at least half of `SET_LOAD` in each set.
+const INDEX_BYTES: usize = WAYS * size_of::<u32>() * 2 / SET_LOAD;
 
 /// A bounded map of recent keys.
 #[derive(Debug)]
 pub(crate) struct Recent<K, V> {
-    /// By hash, with linear probing: the high half of the hash and 1 + the place in `entries`; zero: free.
-    index: Vec<u64>,
+    /// Sets of slots, the newest first: the tag of the hash above the number of the entry. From `index_start` on.
+    index: Vec<u32>,
+    /// Where the first cache line begins.
+    index_start: usize,
+    /// Bits of the hash that choose the set.
+    set_bits: u32,
+    /// Bits of a slot that hold the number, two more than count the places: slots that are stale for so long that their
+    /// number seems in use again are all but impossible, and an entry's key has the last word.
+    number_mask: u32,
     entries: Vec<Entry<K, V>>,
     /// The place of the oldest.
     first: usize,
-    /// Places in use from there on, those that were moved away included.
+    /// Places in use from there on, those that are gone included.
     used: usize,
+    /// The number of the next entry. Starts at 1, so that an empty slot is stale.
+    next: u32,
     /// Entries held.
     len: usize,
     entries_max: usize,
@@ -38,7 +55,7 @@ pub(crate) struct Recent<K, V> {
     /// How old it may be and yet stay when its key is met again.
     slack: Duration,
     evicted: u64,
-    /// Seeded: ids come from strangers, who could else choose some that fall on one place.
+    /// Seeded: ids come from strangers, who could else choose some that fall into one set.
     hasher: RandomState,
 }
 
@@ -48,6 +65,8 @@ struct Entry<K, V> {
     at: Timestamp,
     key: K,
     value: V,
+    /// Moved to a newer place, or crowded out of its set.
+    gone: bool,
 }
 
 impl<K: Copy + Eq + Hash, V: Copy + Default> Recent<K, V> {
@@ -55,14 +74,19 @@ impl<K: Copy + Eq + Hash, V: Copy + Default> Recent<K, V> {
     /// [`Self::entry`], and for an eighth more at the most.
     pub(crate) fn new(bytes: usize, memory: Duration) -> Self {
         let each = size_of::<Entry<K, V>>().saturating_add(INDEX_BYTES);
-        let entries_max = bytes.checked_div(each).unwrap_or(0).clamp(ENTRIES_MIN, 1 << 30);
+        let entries_max = bytes.checked_div(each).unwrap_or(0).clamp(ENTRIES_MIN, ENTRIES_MAX);
         let slack = memory.checked_div(MOVE_SHARE).unwrap_or_default();
-        let places = entries_max.saturating_add(entries_max / 3).next_power_of_two();
+        let sets = entries_max.div_ceil(SET_LOAD).next_power_of_two();
+        let index = vec![0; sets.saturating_add(1).saturating_mul(WAYS)];
         Self {
-            index: vec![0; places],
+            index_start: index.as_ptr().align_offset(WAYS.wrapping_mul(size_of::<u32>())).min(WAYS),
+            index,
+            set_bits: sets.trailing_zeros(),
+            number_mask: u32::try_from(entries_max.next_power_of_two()).unwrap_or(0).wrapping_mul(4).wrapping_sub(1),
             entries: Vec::with_capacity(entries_max),
             first: 0,
             used: 0,
+            next: 1,
             len: 0,
             entries_max,
             memory: memory.saturating_add(slack),
@@ -79,26 +103,26 @@ impl<K: Copy + Eq + Hash, V: Copy + Default> Recent<K, V> {
         (at.since(entry.at) < self.memory).then_some(&entry.value)
     }
 
-    /// The value of `key`, which is new (`true`) or remembered (`false`). Where the oldest entry must go before its time,
-    /// `evict` hears of its key. Always some value.
+    /// The value of `key`, which is new (`true`) or remembered (`false`). Where an older entry must go before its time, `evict`
+    /// hears of its key. Always some value.
     pub(crate) fn entry(&mut self, at: Timestamp, key: K, evict: impl FnMut(&K)) -> Option<(&mut V, bool)> {
         let hash = self.hash(&key);
         let mut value = V::default();
         let mut new = true;
-        if let Some((slot, place)) = self.find(hash, &key)
-            && let Some(entry) = self.entries.get(place)
-        {
-            let unmoved = at.since(entry.at);
+        let mut way = WAYS.wrapping_sub(1);
+        if let Some((found, place)) = self.find(hash, &key) {
+            let unmoved = at.since(self.entries.get(place)?.at);
             if unmoved < self.slack {
                 return Some((&mut self.entries.get_mut(place)?.value, false));
             }
             new = unmoved >= self.memory;
+            way = found;
+            let entry = self.leave(place)?;
             if !new {
                 value = entry.value;
             }
-            self.free(slot);
         }
-        let place = self.append(hash, Entry { at, key, value }, evict);
+        let place = self.append(hash, way, Entry { at, key, value, gone: false }, evict);
         Some((&mut self.entries.get_mut(place)?.value, new))
     }
 
@@ -119,125 +143,121 @@ impl<K: Copy + Eq + Hash, V: Copy + Default> Recent<K, V> {
         self.evicted
     }
 
-    /// Puts an entry behind the newest and returns its place.
-    fn append(&mut self, hash: u64, entry: Entry<K, V>, mut evict: impl FnMut(&K)) -> usize {
+    /// Puts an entry behind the newest and returns its place. `way`: the slot of its set that it takes over.
+    fn append(&mut self, hash: u64, way: usize, entry: Entry<K, V>, mut evict: impl FnMut(&K)) -> usize {
         for _ in 0..LEAVE_TOGETHER {
             if self.is_first_past(entry.at) {
                 self.pop();
             }
         }
-        if self.used >= self.entries_max
-            && let Some(key) = self.pop()
-        {
+        let oldest = if self.used >= self.entries_max { self.pop() } else { None };
+        for key in [oldest, self.overflow(hash, way, entry.at)].into_iter().flatten() {
             self.evicted = self.evicted.wrapping_add(1);
             evict(&key);
         }
-        let end = self.first.wrapping_add(self.used);
-        let place = if end < self.entries_max { end } else { end.wrapping_sub(self.entries_max) };
+        let place = self.place(self.used);
         match self.entries.get_mut(place) {
             Some(free) => *free = entry,
             None => self.entries.push(entry),
         }
+        let slot = self.tag(hash) | (self.next & self.number_mask);
+        if let Some(set) = self.set_mut(hash) {
+            set.copy_within(..way, 1);
+            let [newest, ..] = set;
+            *newest = slot;
+        }
         self.used = self.used.wrapping_add(1);
+        self.next = self.next.wrapping_add(1);
         self.len = self.len.wrapping_add(1);
-        let mut slot = self.home(hash);
-        while self.index.get(slot).is_some_and(|&taken| taken != 0) {
-            slot = self.next(slot);
-        }
-        if let Some(free) = self.index.get_mut(slot) {
-            *free = tagged(hash, place);
-        }
         place
+    }
+
+    /// Takes away the entry that a slot leads to. Its key, where it was still remembered.
+    fn overflow(&mut self, hash: u64, way: usize, now: Timestamp) -> Option<K> {
+        let slot = *self.set(hash)?.get(way)?;
+        let place = self.place_of(slot)?;
+        let Entry { at, key, gone, .. } = *self.entries.get(place)?;
+        // The number may be that of a later entry, in another set.
+        if gone || self.home(self.hash(&key)) != self.home(hash) {
+            return None;
+        }
+        self.leave(place);
+        (now.since(at) < self.memory).then_some(key)
     }
 
     fn is_first_past(&self, now: Timestamp) -> bool {
         self.used > 0 && self.entries.get(self.first).is_some_and(|oldest| now.since(oldest.at) >= self.memory)
     }
 
-    /// Takes away the oldest place. Its key, unless it has moved since.
+    /// Takes away the oldest place. Its key, where it was still remembered.
     fn pop(&mut self) -> Option<K> {
-        let place = self.first;
-        let key = self.entries.get(place)?.key;
-        let next = place.wrapping_add(1);
-        self.first = if next < self.entries_max { next } else { 0 };
+        let left = self.leave(self.first).map(|entry| entry.key);
+        self.first = self.place(1);
         self.used = self.used.saturating_sub(1);
-        let slot = self.slot_of(tagged(self.hash(&key), place))?;
-        self.free(slot);
-        Some(key)
+        left
     }
 
-    /// Where the index leads to `key`, and where to.
-    fn find(&self, hash: u64, key: &K) -> Option<(usize, usize)> {
-        let mut slot = self.home(hash);
-        loop {
-            let taken = self.index.get(slot).copied().filter(|&taken| taken != 0)?;
-            if taken >> 32 == hash >> 32 {
-                let place = place_of(taken);
-                if self.entries.get(place).is_some_and(|entry| entry.key == *key) {
-                    return Some((slot, place));
-                }
-            }
-            slot = self.next(slot);
-        }
-    }
-
-    /// The slot that holds exactly this.
-    fn slot_of(&self, wanted: u64) -> Option<usize> {
-        let mut slot = self.home(wanted);
-        loop {
-            let taken = self.index.get(slot).copied().filter(|&taken| taken != 0)?;
-            if taken == wanted {
-                return Some(slot);
-            }
-            slot = self.next(slot);
-        }
-    }
-
-    /// Frees a slot; those behind it that it kept from their home move up (Knuth, TAOCP 6.4, algorithm R).
-    fn free(&mut self, slot: usize) {
+    /// Forgets the entry at a place; `None` where it is gone already.
+    fn leave(&mut self, place: usize) -> Option<Entry<K, V>> {
+        let entry = self.entries.get_mut(place).filter(|entry| !entry.gone)?;
+        entry.gone = true;
         self.len = self.len.saturating_sub(1);
-        let (mut hole, mut slot) = (slot, slot);
-        loop {
-            slot = self.next(slot);
-            let taken = self.index.get(slot).copied().unwrap_or(0);
-            if taken == 0 {
-                break;
-            }
-            let mask = self.index.len().wrapping_sub(1);
-            let from_home = slot.wrapping_sub(self.home(taken)) & mask;
-            if from_home >= slot.wrapping_sub(hole) & mask {
-                if let Some(free) = self.index.get_mut(hole) {
-                    *free = taken;
-                }
-                hole = slot;
-            }
+        Some(*entry)
+    }
+
+    /// Where the index leads to `key`: the slot in its set, and the place.
+    fn find(&self, hash: u64, key: &K) -> Option<(usize, usize)> {
+        let (set, tag) = (self.set(hash)?, self.tag(hash));
+        let is_alike = |slot: u32| slot & !self.number_mask == tag;
+        // All slots at once, for a key that is new.
+        if !set.iter().fold(false, |any, &slot| any | is_alike(slot)) {
+            return None;
         }
-        if let Some(free) = self.index.get_mut(hole) {
-            *free = 0;
-        }
+        set.iter().enumerate().filter(|&(_, &slot)| is_alike(slot)).find_map(|(way, &slot)| {
+            let place = self.place_of(slot)?;
+            let entry = self.entries.get(place)?;
+            (!entry.gone && entry.key == *key).then_some((way, place))
+        })
+    }
+
+    /// The place so many behind the oldest.
+    fn place(&self, behind: usize) -> usize {
+        let place = self.first.wrapping_add(behind);
+        if place < self.entries_max { place } else { place.wrapping_sub(self.entries_max) }
+    }
+
+    /// The place that a slot leads to; `None` where it is stale.
+    fn place_of(&self, slot: u32) -> Option<usize> {
+        // From 1, the newest, to `used`, the oldest.
+        let age = usize::try_from(self.next.wrapping_sub(slot) & self.number_mask).ok()?;
+        let behind = self.used.checked_sub(age).filter(|_| age > 0)?;
+        Some(self.place(behind))
     }
 
     fn hash(&self, key: &K) -> u64 {
         self.hasher.hash_one(key)
     }
 
-    /// Where the search for a hash begins: its highest bits.
+    /// The part of a hash that a slot holds.
+    #[expect(clippy::cast_possible_truncation, reason = "the low half")]
+    fn tag(&self, hash: u64) -> u32 {
+        hash as u32 & !self.number_mask
+    }
+
+    /// Where the set of a hash begins: by its highest bits.
     fn home(&self, hash: u64) -> usize {
-        let bits = self.index.len().trailing_zeros();
-        usize::try_from(hash.wrapping_shr(64_u32.wrapping_sub(bits))).unwrap_or(0)
+        let set = hash.wrapping_shr(64_u32.wrapping_sub(self.set_bits));
+        usize::try_from(set).unwrap_or(0).wrapping_mul(WAYS).wrapping_add(self.index_start)
     }
 
-    fn next(&self, slot: usize) -> usize {
-        slot.wrapping_add(1) & self.index.len().wrapping_sub(1)
+    fn set(&self, hash: u64) -> Option<&[u32; WAYS]> {
+        self.index.get(self.home(hash)..)?.first_chunk()
     }
-}
 
-fn tagged(hash: u64, place: usize) -> u64 {
-    hash >> 32 << 32 | u64::try_from(place).unwrap_or(0).wrapping_add(1)
-}
-
-fn place_of(taken: u64) -> usize {
-    usize::try_from(taken & u64::from(u32::MAX)).unwrap_or(0).wrapping_sub(1)
+    fn set_mut(&mut self, hash: u64) -> Option<&mut [u32; WAYS]> {
+        let home = self.home(hash);
+        self.index.get_mut(home..)?.first_chunk_mut()
+    }
 }
 
 #[cfg(test)]
@@ -287,22 +307,26 @@ mod tests {
         }
         let held = recent.len() as u64;
         assert!((1024..2000).contains(&held), "{held}");
-        assert_eq!(told, (0..100_000 - held).collect::<Vec<_>>());
         assert_eq!(recent.evicted(), 100_000 - held);
-        assert!((100_000 - held..100_000).all(|key| recent.get(Timestamp(100_000), &key) == Some(&key)));
+        let early = told.windows(2).filter(|pair| pair[0] > pair[1]).count();
+        assert!(early < told.len() / 100, "{early} before older ones");
+        let remembered = (0..100_000).filter(|key| recent.get(Timestamp(100_000), key) == Some(key));
+        told.extend(remembered);
+        told.sort_unstable();
+        assert_eq!(told, (0..100_000).collect::<Vec<_>>(), "each is told or remembered, once");
     }
 
     #[test]
     fn it_takes_no_more_than_it_was_given() {
         for bytes in [0, 100_000, 1 << 20, 24 << 20, 33_000_001] {
             let recent: Recent<[u64; 3], [u64; 5]> = Recent::new(bytes, MEMORY);
-            let taken = recent.index.len() * 8 + recent.entries.capacity() * size_of::<Entry<[u64; 3], [u64; 5]>>();
+            let taken = recent.index.len() * 4 + recent.entries.capacity() * size_of::<Entry<[u64; 3], [u64; 5]>>();
             assert!(taken <= bytes.max(ENTRIES_MIN * 100), "{taken} of {bytes}");
         }
     }
 
     proptest! {
-        /// Against a plain map: few keys, so that they meet, leave and come back; the index is left as it should be.
+        /// Against a plain map: few keys, so that they meet, leave and come back.
         #[test]
         fn it_remembers_what_a_plain_map_remembers(steps in prop::collection::vec((0_u16..2000, 0_u64..4), 1..6000)) {
             let mut recent: Recent<u16, u64> = Recent::new(0, MEMORY);
@@ -324,8 +348,8 @@ mod tests {
                 }
                 plain.insert(key, (now, *value));
             }
-            let taken = recent.index.iter().filter(|&&taken| taken != 0).count();
-            prop_assert_eq!(taken, recent.len());
+            let remembered = (0..recent.used).filter(|&behind| !recent.entries[recent.place(behind)].gone).count();
+            prop_assert_eq!(remembered, recent.len());
             for (key, (last, value)) in plain {
                 if now.since(last) <= MEMORY {
                     prop_assert_eq!(recent.get(now, &key), Some(&value));

@@ -4,7 +4,9 @@
 use std::fmt::Write;
 
 use expect_test::{Expect, expect};
-use observer_core::context::{Extractors, MessageContext, TenantSource, TraceFact, Weight, WeightSource, tracestate};
+use observer_core::context::{
+    Extractors, MessageContext, TenantName, TenantSource, TraceFact, Weight, WeightSource, tracestate,
+};
 use observer_core::fact::Fact;
 use observer_core::message::{Header, RequestHead};
 use proptest::prelude::*;
@@ -43,6 +45,52 @@ fn read(path: &str, headers: &[(String, Vec<u8>)], complete: bool) -> MessageCon
     let extractors = extractors();
     let headers = wanted(&extractors, headers);
     extractors.extract(&RequestHead { method: "GET", path, headers: &headers, complete })
+}
+
+fn tenant(path: &str, headers: &[(String, Vec<u8>)], complete: bool, namespace: Option<&str>) -> Fact<TenantName> {
+    let extractors = extractors();
+    let headers = wanted(&extractors, headers);
+    extractors.tenant(&RequestHead { method: "GET", path, headers: &headers, complete }, namespace)
+}
+
+#[test]
+fn a_binary_context_counts_where_no_other_can_be_there() {
+    let binary = ("grpc-trace-bin".to_owned(), b"AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgE".to_vec());
+    let w3c = ("traceparent".to_owned(), b"00-00000000000000000000000000000001-00f067aa0ba902b7-00".to_vec());
+    let trace_id = |headers: &[_], complete| match read("/", headers, complete).trace {
+        TraceFact::Valid(context) => context.trace_id.to_string(),
+        other => format!("{other:?}"),
+    };
+    assert_eq!(trace_id(std::slice::from_ref(&binary), true), "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(trace_id(std::slice::from_ref(&binary), false), "NotObserved");
+    assert_eq!(trace_id(&[binary.clone(), w3c], true), "00000000000000000000000000000001");
+    assert_eq!(trace_id(&[binary.clone(), binary], true), "Malformed(Duplicated)");
+}
+
+#[test]
+fn tenants_of_binary_metadata_are_decoded() {
+    let extractors = Extractors::new(vec![TenantSource::Header("x-tenant-bin".into())], Vec::new());
+    let tenant = |value: &[u8]| {
+        let headers = [("x-tenant-bin".to_owned(), value.to_vec())];
+        let headers = wanted(&extractors, &headers);
+        let head = RequestHead { method: "POST", path: "/s/M", headers: &headers, complete: true };
+        extractors.tenant(&head, None).present().map(|name| name.to_string())
+    };
+    assert_eq!(tenant(b"YWNtZQ").as_deref(), Some("acme"));
+    assert_eq!(tenant(b"YWNtZQ==").as_deref(), Some("acme"));
+    assert_eq!(tenant(b"\0acme").as_deref(), Some("acme"));
+    assert_eq!(tenant(b"not base64"), None);
+}
+
+#[test]
+fn a_path_that_was_not_seen_leaves_the_tenant_open() {
+    let extractors = extractors();
+    let tenant = |path, complete| extractors.tenant(&RequestHead { method: "GET", path, headers: &[], complete }, None);
+    let path_only = Extractors::new(vec![TenantSource::Path(Regex::new("^/t/(?<tenant>[^/]+)").unwrap())], Vec::new());
+    let of_path = |path, complete| path_only.tenant(&RequestHead { method: "", path, headers: &[], complete }, None);
+    assert_eq!(of_path("", false), Fact::NotObserved);
+    assert_eq!(of_path("/other", false), Fact::Absent);
+    assert_eq!(tenant("", true), Fact::Absent);
 }
 
 #[test]
@@ -208,8 +256,8 @@ fn check(path: &str, head: &str, expected: &Expect) {
         .filter_map(|line| line.trim().split_once(':'))
         .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
         .collect();
-    let context = read(path, &headers, complete);
-    expected.assert_eq(&format!("tenant {:?}, weight {:?}", context.tenant, context.weight));
+    let (context, tenant) = (read(path, &headers, complete), tenant(path, &headers, complete, None));
+    expected.assert_eq(&format!("tenant {tenant:?}, weight {:?}", context.weight));
 }
 
 #[test]
@@ -243,6 +291,21 @@ fn the_first_source_that_yields_names_the_tenant() {
     check("/tenants/of-path/cart", "host: a.shop.example", &expect![[r#"tenant Present("of-path"), weight Absent"#]]);
     check("/cart", "host: acme.shop.example:80", &expect![[r#"tenant Present("acme"), weight Absent"#]]);
     check("/cart", "host: shop.example", &expect!["tenant Absent, weight Absent"]);
+}
+
+#[test]
+fn a_namespace_takes_its_place_among_the_sources() {
+    let tenant = |path, header: Option<&str>, complete, namespace| {
+        let headers: Vec<_> =
+            header.iter().map(|value| ("x-tenant-id".to_owned(), value.as_bytes().to_vec())).collect();
+        format!("{:?}", tenant(path, &headers, complete, namespace))
+    };
+    let of_path = "/tenants/of-path/cart";
+    assert_eq!(tenant(of_path, None, true, Some("shop")), r#"Present("shop")"#, "before the path");
+    assert_eq!(tenant(of_path, Some("acme"), true, Some("shop")), r#"Present("acme")"#, "behind the header");
+    assert_eq!(tenant(of_path, None, true, None), r#"Present("of-path")"#, "no namespace yields nothing");
+    assert_eq!(tenant(of_path, None, false, Some("shop")), "NotObserved", "a header may have been cut off");
+    assert!(extractors().asks_for_namespaces());
 }
 
 #[test]
@@ -316,7 +379,7 @@ proptest! {
         if let Fact::Present(Weight::Valid(weight)) = context.weight {
             prop_assert!((0.0..=1_000_000.0).contains(&weight));
         }
-        if let Fact::Present(tenant) = context.tenant {
+        if let Fact::Present(tenant) = tenant(&path, &headers, complete, None) {
             prop_assert!(!tenant.is_empty() && tenant.len() <= 128 && !tenant.chars().any(char::is_control));
         }
     }

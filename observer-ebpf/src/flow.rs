@@ -14,18 +14,23 @@ pub struct FlowSlot {
     /// The fingerprint of the flow that user space wants left out at this slot; zero: none. Written by user space alone,
     /// cleared by a SYN.
     pub quiet: u64,
-    /// The first eight bytes of the head, as far as they have come: until then it may turn out to be no head at all.
+    /// The first eight bytes of the head, as far as they have come: until then it may turn out to be no head at all. Of HTTP/2
+    /// those of a frame header that is cut.
     pub opening: u64,
-    /// Sequence number of the first byte of the newest head.
+    /// Sequence number of the first byte of the newest head. Of HTTP/2 that of the next frame header.
     pub start_seq: u32,
-    /// Sequence number after the last byte of the newest finished head; zero: none of this flow was seen.
+    /// Sequence number after the last byte of the newest finished head; zero: none of this flow was seen. Of HTTP/2 the end of
+    /// what was told last, up to and from which every frame is known; zero where one was missed.
     pub end_seq: u32,
-    /// Sequence number of the next byte in order.
+    /// Sequence number of the next byte in order. Of HTTP/2 that of the next byte that is looked at.
     pub next_seq: u32,
-    /// The last three bytes before `next_seq`, the newest in the lowest byte.
+    /// The last three bytes before `next_seq`, the newest in the lowest byte. Of HTTP/2 the sequence number of bytes that are
+    /// missing before it: should they come late, they are told as they are.
     pub tail: u32,
-    /// [`FRESH`], [`OPEN`], [`ENDED`], [`OPAQUE`].
-    pub state: u16,
+    /// [`FRESH`], [`OPEN`], [`ENDED`], [`OPAQUE`], [`FRAMES`], [`ADRIFT`].
+    pub state: u8,
+    /// [`SWITCHES`], [`PROVEN`], [`WANTED`].
+    pub marks: u8,
     /// How many bytes of `opening` have come, up to 8.
     pub opening_len: u16,
     /// Always zero, which no verifier knows: see [`forget`].
@@ -35,13 +40,30 @@ pub struct FlowSlot {
 const _: () = assert!(core::mem::size_of::<FlowSlot>() == 64, "a slot is one cache line");
 
 /// No head was seen.
-pub const FRESH: u16 = 0;
+pub const FRESH: u8 = 0;
 /// A head is unfinished.
-pub const OPEN: u16 = 1;
+pub const OPEN: u8 = 1;
 /// The head is finished; what follows is body, or the next head.
-pub const ENDED: u16 = 2;
+pub const ENDED: u8 = 2;
 /// The flow carries something that is not decoded.
-pub const OPAQUE: u16 = 3;
+pub const OPAQUE: u8 = 3;
+/// The flow carries frames of HTTP/2, and where the next one begins is known.
+pub const FRAMES: u8 = 4;
+/// The flow carries frames of HTTP/2; one was missed, so where the next one begins is not known.
+pub const ADRIFT: u8 = 5;
+
+/// The newest head is a response that leaves HTTP/1 (101).
+pub const SWITCHES: u8 = 1;
+/// Frames were found where they were expected: this is HTTP/2.
+pub const PROVEN: u8 = 2;
+/// The frame before `start_seq` is told, from `next_seq` on as it comes.
+pub const WANTED: u8 = 4;
+
+/// Whether `seq` is not before `end` (RFC 9293 section 3.4).
+#[inline(always)]
+pub const fn reaches(seq: u32, end: u32) -> bool {
+    seq.wrapping_sub(end) as i32 >= 0
+}
 
 /// The same value, of which a verifier knows nothing any more. It would otherwise follow every combination of what it does
 /// know to the end of the program, and give up at a million instructions.

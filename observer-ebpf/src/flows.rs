@@ -1,12 +1,12 @@
 //! The table of flow slots, and whose a packet is.
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skb_cgroup_id};
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skb_cgroup_id, bpf_tcp_sock};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::SkBuffContext;
 use observer_ebpf::FLOW_SLOTS;
-use observer_ebpf::flow::{FlowSlot, OPEN, seal};
+use observer_ebpf::flow::{FRAMES, FlowSlot, OPEN, seal};
 use observer_ebpf::loss::Loss;
 use observer_ebpf::record::{TAP_INGRESS, TAP_WIRE};
 
@@ -36,7 +36,7 @@ pub(crate) fn holds(slot: &FlowSlot, fingerprint: u64) -> bool {
 /// Gives the slot to this flow with the identity of its socket.
 #[inline(always)]
 pub(crate) fn claim<const TAP: u8>(ctx: &SkBuffContext, slot: &mut FlowSlot, fingerprint: u64) {
-    if slot.key != 0 && slot.state == OPEN && !holds(slot, fingerprint) {
+    if slot.key != 0 && (slot.state == OPEN || slot.state == FRAMES) && !holds(slot, fingerprint) {
         lose(Loss::FlowEvicted);
     }
     let (socket, cgroup) = if TAP == TAP_WIRE {
@@ -53,7 +53,7 @@ pub(crate) fn claim<const TAP: u8>(ctx: &SkBuffContext, slot: &mut FlowSlot, fin
 /// Socket cookie and cgroup id. A listening socket is nobody's: data that completes a handshake shows the listener, and the
 /// socket that will be accepted has no cookie yet (`TCP_DEFER_ACCEPT`).
 #[inline(always)]
-fn identity<const TAP: u8>(ctx: &SkBuffContext) -> (u64, u64) {
+pub(crate) fn identity<const TAP: u8>(ctx: &SkBuffContext) -> (u64, u64) {
     // SAFETY: helpers of cgroup_skb programs on their own context; `sk` is checked before it is read.
     unsafe {
         let cgroup = bpf_skb_cgroup_id(ctx.skb.skb);
@@ -64,5 +64,19 @@ fn identity<const TAP: u8>(ctx: &SkBuffContext) -> (u64, u64) {
             }
         }
         (bpf_get_socket_cookie(ctx.skb.skb.cast()), cgroup)
+    }
+}
+
+/// Whether the socket that this packet reaches has received nothing yet.
+#[inline(always)]
+pub(crate) fn is_first_received(ctx: &SkBuffContext) -> bool {
+    // SAFETY: `sk` and what the helper makes of it are checked before they are read.
+    unsafe {
+        let socket = (*ctx.skb.skb).__bindgen_anon_2.sk;
+        if socket.is_null() {
+            return false;
+        }
+        let tcp = bpf_tcp_sock(socket);
+        !tcp.is_null() && (*tcp).bytes_received == 0
     }
 }

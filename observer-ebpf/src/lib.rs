@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod flow;
+pub mod frame;
 pub mod loss;
 pub mod opening;
 pub mod program;

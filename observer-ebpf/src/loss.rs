@@ -18,11 +18,14 @@ pub enum Loss {
     Unreadable = 5,
     /// IPv6 extension headers beyond those that are skipped.
     ExtensionHeaders = 6,
+    /// A frame header of HTTP/2 did not pass, or what stands in its place is none: what follows is left out until frames are
+    /// recognised again. Counted once each time.
+    FrameMissed = 7,
 }
 
 impl Loss {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::RingFull,
         Self::SocketEventRingFull,
         Self::FlowEvicted,
@@ -30,6 +33,7 @@ impl Loss {
         Self::Fragment,
         Self::Unreadable,
         Self::ExtensionHeaders,
+        Self::FrameMissed,
     ];
 
     /// The value of the `reason` label.
@@ -42,6 +46,7 @@ impl Loss {
             Self::Fragment => "fragment",
             Self::Unreadable => "unreadable",
             Self::ExtensionHeaders => "extension_headers",
+            Self::FrameMissed => "frame_missed",
         }
     }
 }

@@ -8,6 +8,8 @@
 #[cfg(target_arch = "bpf")]
 mod flows;
 #[cfg(target_arch = "bpf")]
+mod frames;
+#[cfg(target_arch = "bpf")]
 mod headers;
 #[cfg(target_arch = "bpf")]
 mod long;
@@ -28,7 +30,7 @@ mod entry {
     use aya_ebpf::programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext};
     use observer_ebpf::record::{Kind, TAP_EGRESS, TAP_INGRESS, TAP_WIRE};
 
-    use crate::{long, packet, socket};
+    use crate::{frames, long, packet, socket};
 
     #[cgroup_skb(egress)]
     #[inline(always)]
@@ -78,6 +80,27 @@ mod entry {
     #[inline(always)]
     pub fn wire_long(ctx: SkBuffContext) -> i64 {
         long::observe::<TAP_WIRE>(&ctx);
+        0
+    }
+
+    #[cgroup_skb(egress)]
+    #[inline(always)]
+    pub fn egress_frames(ctx: SkBuffContext) -> i32 {
+        frames::observe::<TAP_EGRESS>(&ctx);
+        1
+    }
+
+    #[cgroup_skb(ingress)]
+    #[inline(always)]
+    pub fn ingress_frames(ctx: SkBuffContext) -> i32 {
+        frames::observe::<TAP_INGRESS>(&ctx);
+        1
+    }
+
+    #[socket_filter]
+    #[inline(always)]
+    pub fn wire_frames(ctx: SkBuffContext) -> i64 {
+        frames::observe::<TAP_WIRE>(&ctx);
         0
     }
 

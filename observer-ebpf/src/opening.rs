@@ -1,6 +1,8 @@
 //! How a payload opens: the first sixteen bytes come in, what they can be the beginning of goes out. Whether it really is a
 //! head the decoder finds out; here a wrong yes costs a copy and a wrong no costs a message.
 
+use crate::frame::{HEADER_BYTES, frame};
+
 /// What a payload can be the beginning of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
@@ -12,6 +14,12 @@ pub enum Opening {
     Tls,
     /// The preface of HTTP/2.
     Http2,
+    /// A frame of HTTP/2, if others follow it.
+    Frame,
+    /// The record that begins a FastCGI request.
+    FastCgi,
+    /// A PROXY header: what the connection carries comes behind it.
+    Proxy,
 }
 
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
@@ -24,14 +32,20 @@ pub const fn opening(low: u64, high: u64, len: u32) -> Opening {
     let first = low as u8;
     if first.wrapping_sub(b'A') < 26 {
         return if is_response(low, len) || is_request(low, high, len) {
-            if len >= 16 && low == u64::from_le_bytes(*b"PRI * HT") && high == u64::from_le_bytes(*b"TP/2.0\r\n") {
-                // RFC 9113 section 3.4.
+            if len >= 8 && low == u64::from_le_bytes(*b"PRI * HT") {
+                // RFC 9113 sections 3.4 and 11.6: the method is for nothing else.
                 return Opening::Http2;
             }
             Opening::Head
+        } else if len >= 6 && low << 16 == u64::from_le_bytes(*b"\0\0PROXY ") {
+            // The PROXY protocol section 2.1.
+            Opening::Proxy
         } else {
             Opening::Other
         };
+    }
+    if first == 0 {
+        return if len >= HEADER_BYTES && frame(low, high as u8).plausible { Opening::Frame } else { Opening::Other };
     }
     // RFC 8446 section 5.1: content type 20 to 23, version 0x0300 to 0x0304, at most 2^14 + 256 bytes.
     if len >= 5 && first.wrapping_sub(0x14) < 4 && (low >> 8) as u8 == 3 && (low >> 16) as u8 <= 4 {
@@ -40,7 +54,24 @@ pub const fn opening(low: u64, high: u64, len: u32) -> Opening {
             return Opening::Tls;
         }
     }
+    if len >= 16 && is_fastcgi(low, high) {
+        return Opening::FastCgi;
+    }
+    // The PROXY protocol section 2.2.
+    if len >= 12 && low == u64::from_le_bytes(*b"\r\n\r\n\0\r\nQ") && high as u32 == u32::from_le_bytes(*b"UIT\n") {
+        return Opening::Proxy;
+    }
     Opening::Other
+}
+
+/// FastCGI 1.0 section 5.1: version 1, FCGI_BEGIN_REQUEST, any request id, a content of 8 bytes, any padding; a role of 1 to 3,
+/// flags that know one bit, and zeros where it reserves bytes.
+#[inline(always)]
+const fn is_fastcgi(low: u64, high: u64) -> bool {
+    let role = high as u32 >> 8 & 0xff;
+    low & 0xff00_ffff_0000_ffff == u64::from_le_bytes([1, 1, 0, 0, 0, 8, 0, 0])
+        && high & 0xffff_ffff_fffe_00ff == 0
+        && role.wrapping_sub(1) < 3
 }
 
 /// `HTTP/1.`, or as much of it as there is (RFC 9112 section 4).
@@ -135,7 +166,7 @@ mod tests {
     #[test]
     fn every_registered_method_opens_a_head_and_so_does_every_prefix_of_it() {
         let methods = "ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE \
-                       MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND \
+                       MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PROPFIND \
                        PROPPATCH PUT REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE VERSION-CONTROL";
         for method in methods.split_whitespace().filter(|method| method.len() < 16) {
             for target in ["/", "/a?b HTTP/1.1\r\n", "*", "http://a/", "HTTP://a/"] {
@@ -192,6 +223,38 @@ mod tests {
         assert_eq!(of(b"\x18\x03\x03\x00\x20aaaaaaa"), Opening::Other);
         assert_eq!(of(b"\x16\x03"), Opening::Other);
         assert_eq!(of(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Opening::Http2);
-        assert_eq!(of(b"PRI * HTTP/1.1\r\n"), Opening::Head);
+        assert_eq!(of(b"PRI * HT"), Opening::Http2);
+        assert_eq!(of(b"PRI * H"), Opening::Head);
+        assert_eq!(of(b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"), Opening::Frame);
+        assert_eq!(of(b"\0\0\x06\x04\0\0\0\0"), Opening::Other);
+    }
+
+    #[test]
+    fn proxy_headers_are_recognised_in_both_versions() {
+        assert_eq!(of(b"PROXY TCP4 192.0.2.1 192.0.2.2 40000 80\r\n"), Opening::Proxy);
+        assert_eq!(of(b"PROXY UNKNOWN\r\n"), Opening::Proxy);
+        assert_eq!(of(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c"), Opening::Proxy);
+        assert_eq!(of(b"\r\n\r\n\0\r\nQUIT\t\x21\x11\x00\x0c"), Opening::Other);
+        assert_eq!(of(b"PROXY"), Opening::Head, "it may still become a method");
+        assert_eq!(of(b"PROXY /a HTTP/1.1"), Opening::Head, "and this has a target");
+    }
+
+    #[test]
+    fn a_fastcgi_request_is_recognised_by_its_first_record() {
+        // Responder, kept alive, as web servers open it; then what differs in one place.
+        assert_eq!(of(b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00\x01\x04"), Opening::FastCgi);
+        assert_eq!(of(b"\x01\x01\xab\xcd\x00\x08\x07\x00\x00\x03\x00\x00\x00\x00\x00\x00"), Opening::FastCgi);
+        for others in [
+            &b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00"[..],
+            b"\x02\x01\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00",
+            b"\x01\x04\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00",
+            b"\x01\x01\x00\x01\x00\x09\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00",
+            b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00",
+            b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x04\x01\x00\x00\x00\x00\x00",
+            b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x02\x00\x00\x00\x00\x00",
+            b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00\x01",
+        ] {
+            assert_eq!(of(others), Opening::Other, "{others:02x?}");
+        }
     }
 }

@@ -6,15 +6,18 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::SkBuffContext;
 use observer_ebpf::HEAD_BYTES_MAX;
-use observer_ebpf::flow::{ENDED, FRESH, FlowSlot, OPAQUE, OPEN, fingerprint, forget};
+use observer_ebpf::flow::{
+    ENDED, FRAMES, FRESH, FlowSlot, OPAQUE, OPEN, PROVEN, SWITCHES, WANTED, fingerprint, forget, reaches,
+};
+use observer_ebpf::frame::PREFACE_BYTES;
 use observer_ebpf::opening::{Opening, opening};
 use observer_ebpf::record::{Kind, TAP_INGRESS, TAP_WIRE};
 
 use crate::flows::{claim, holds, slot};
 use crate::headers::{self, FIN, Headers, RST, SYN};
-use crate::long;
 use crate::piece::{bare, first_bytes, min};
-use crate::tell::{self, SHORT_BYTES, tell_end, template};
+use crate::tell::{self, SHORT_BYTES, tell_close, tell_end, tell_unknown, template};
+use crate::{frames, long};
 
 #[map]
 static PORTS: Array<[u64; 1024]> = Array::with_max_entries(1, 0);
@@ -50,12 +53,21 @@ pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
         known = false;
     }
     if packet.payload_len == 0 {
-        if known && (slot.state == OPEN || slot.state == ENDED) && control & (FIN | RST) != 0 {
-            bare(ctx, &template::<TAP>(ctx, &packet, slot, flow, Kind::Packet), None);
+        if known && slot.state != FRESH && slot.state != OPAQUE && control & (FIN | RST) != 0 {
+            tell_close::<TAP>(ctx, &packet, slot, flow);
         }
         return;
     }
     if known && slot.state == OPAQUE {
+        return;
+    }
+    if known && slot.state >= FRAMES {
+        if has_frames(ctx, &packet, slot) {
+            frames::go_to::<TAP>(ctx);
+        }
+        if control & (FIN | RST) != 0 {
+            tell_close::<TAP>(ctx, &packet, slot, flow);
+        }
         return;
     }
     let part = match goes_on::<TAP>(ctx, &packet, slot, flow, known) {
@@ -65,6 +77,7 @@ pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
     let (tail, is_newest) = match part {
         Part::Newest { tail } => (tail, 1),
         Part::Repeat => (0, 0),
+        Part::Frames => return frames::go_to::<TAP>(ctx),
         Part::Unclaimed => return,
     };
     packet.forget(slot.zero);
@@ -82,8 +95,23 @@ enum Part {
     Newest { tail: u32 },
     /// Something of a finished head once more.
     Repeat,
+    /// Frames of HTTP/2.
+    Frames,
     /// Nothing.
     Unclaimed,
+}
+
+/// Whether a payload of HTTP/2 is more than the middle of a frame that is left out, or repeated. This is all that becomes of
+/// most packets that carry a body.
+#[inline(always)]
+fn has_frames(ctx: &SkBuffContext, packet: &Headers, slot: &FlowSlot) -> bool {
+    if slot.state == FRAMES {
+        return !reaches(slot.next_seq, packet.seq.wrapping_add(packet.payload_len)) || packet.seq == slot.tail;
+    }
+    // What is missing, late; or frames that can be recognised.
+    slot.next_seq.wrapping_sub(packet.seq) < packet.payload_len
+        || first_bytes(ctx, packet.payload_at, packet.payload_len)
+            .is_some_and(|[low, high]| opening(low, high, packet.payload_len) == Opening::Frame)
 }
 
 /// What belongs to the newest head of the flow is copied, whatever it looks like.
@@ -113,11 +141,20 @@ fn goes_on<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut Flow
         slot.opening |= low << (slot.opening_len * 8 & 63);
         let len = min(u32::from(slot.opening_len) + min(packet.payload_len, 8), 8);
         slot.opening_len = len as u16;
-        if opening(slot.opening, 0, len) != Opening::Head {
-            // What the head before it was followed by goes on.
-            slot.state = if slot.end_seq == 0 { FRESH } else { ENDED };
-            slot.start_seq = slot.end_seq;
-            return Part::Unclaimed;
+        match opening(slot.opening, 0, len) {
+            Opening::Head => {}
+            Opening::Http2 => {
+                slot.start_seq = slot.start_seq.wrapping_add(PREFACE_BYTES);
+                slot.end_seq = slot.next_seq;
+                enter(slot, PROVEN | WANTED);
+                return Part::Frames;
+            }
+            _ => {
+                // What the head before it was followed by goes on.
+                slot.state = if slot.end_seq == 0 { FRESH } else { ENDED };
+                slot.start_seq = slot.end_seq;
+                return Part::Unclaimed;
+            }
         }
     }
     Part::Newest { tail: slot.tail }
@@ -138,14 +175,27 @@ fn begins<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowS
             slot.start_seq = packet.seq;
             slot.opening = low;
             slot.opening_len = min(packet.payload_len, 8) as u16;
+            let switches = low as u32 == u32::from_le_bytes(*b"HTTP") && high as u32 == u32::from_le_bytes(*b" 101");
+            slot.marks = if switches { SWITCHES } else { 0 };
             slot.state = OPEN;
             return Part::Newest { tail: 0 };
         }
-        // In the middle of HTTP bytes that look like a record are somebody's body.
-        kind @ (Opening::Tls | Opening::Http2) if !(known && slot.state == ENDED) => {
+        Opening::Http2 => {
+            if !known || (slot.socket == 0 && TAP != TAP_WIRE) {
+                claim::<TAP>(ctx, slot, flow);
+            }
+            slot.start_seq = packet.seq;
+            slot.next_seq = packet.seq;
+            slot.end_seq = 0;
+            enter(slot, PROVEN);
+            return Part::Frames;
+        }
+        // In the middle of HTTP/1 bytes that look like a frame or a record are somebody's body.
+        Opening::Frame if !(known && slot.state == ENDED && slot.marks & SWITCHES == 0) => return Part::Frames,
+        kind @ (Opening::Tls | Opening::FastCgi) if !(known && slot.state == ENDED) => {
             claim::<TAP>(ctx, slot, flow);
             slot.state = OPAQUE;
-            let kind = if matches!(kind, Opening::Tls) { Kind::Tls } else { Kind::Http2 };
+            let kind = if matches!(kind, Opening::Tls) { Kind::Tls } else { Kind::FastCgi };
             bare(ctx, &template::<TAP>(ctx, packet, slot, flow, kind), None);
         }
         _ if known && slot.state == ENDED => {
@@ -154,9 +204,19 @@ fn begins<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowS
                 bare(ctx, &template::<TAP>(ctx, packet, slot, flow, Kind::Packet), None);
             }
         }
+        Opening::Other => tell_unknown::<TAP>(ctx, packet, slot, flow, known),
         _ => {}
     }
     Part::Unclaimed
+}
+
+/// The flow carries frames; where the next one begins has been written.
+#[inline(always)]
+fn enter(slot: &mut FlowSlot, marks: u8) {
+    slot.state = FRAMES;
+    slot.marks = marks;
+    slot.opening_len = 0;
+    slot.tail = 0;
 }
 
 #[inline(always)]

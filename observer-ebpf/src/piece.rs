@@ -17,7 +17,7 @@ use crate::ring::{RECORDS, lose, submit_flags};
 
 /// The last three bytes of a finished head, the newest in the lowest byte.
 pub(crate) const HEAD_TAIL: u32 = 0x000a_0d0a;
-/// Bytes of a record that [`copy_blindly`] sends.
+/// Bytes of the records that follow the first of a long head.
 pub(crate) const BLIND_BYTES: u32 = 4096;
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
@@ -127,16 +127,23 @@ unsafe fn claim_lines<const WORDS: usize>(words: *mut u64, len: u32) {
     }
 }
 
-/// Copies as much of a stretch as fits into 4 KiB, without a look at it. Returns how many bytes; `None`: lost.
+/// Copies as much of a stretch as fits into `WORDS` words (a power of two), without a look at it. Returns how many bytes;
+/// `None`: lost.
 #[inline(always)]
-pub(crate) fn copy_blindly(ctx: &SkBuffContext, template: &Record, stretch: Stretch, zero: u32) -> Option<u32> {
-    let Some(mut entry) = RECORDS.reserve::<Piece<512>>(0) else {
+pub(crate) fn copy_blindly<const WORDS: usize>(
+    ctx: &SkBuffContext,
+    template: &Record,
+    stretch: Stretch,
+    zero: u32,
+) -> Option<u32> {
+    let room = WORDS as u32 * 8;
+    let Some(mut entry) = RECORDS.reserve::<Piece<WORDS>>(0) else {
         lose(Loss::RingFull);
         return None;
     };
     let piece = entry.as_mut_ptr();
-    let wanted = min(forget(stretch.len, zero), BLIND_BYTES);
-    let len = (forget(wanted - 1, zero) & (BLIND_BYTES - 1)) + 1;
+    let wanted = min(forget(stretch.len, zero), room);
+    let len = (forget(wanted - 1, zero) & (room - 1)) + 1;
     // SAFETY: as in `copy`.
     unsafe {
         if bpf_skb_load_bytes(ctx.skb.skb.cast(), stretch.at, addr_of_mut!((*piece).words).cast(), len) != 0 {
@@ -173,6 +180,22 @@ pub(crate) fn bare(ctx: &SkBuffContext, template: &Record, stretch: Option<Stret
             }
             (*addr_of_mut!((*piece).record)).captured = len as u16;
         }
+    }
+    entry.submit(submit_flags());
+}
+
+/// Sends a record with the first bytes (at most 8) of a word.
+#[inline(always)]
+pub(crate) fn kept(template: &Record, bytes: u64) {
+    let Some(mut entry) = RECORDS.reserve::<Piece<1>>(0) else {
+        lose(Loss::RingFull);
+        return;
+    };
+    let piece = entry.as_mut_ptr();
+    // SAFETY: as in `copy`.
+    unsafe {
+        addr_of_mut!((*piece).record).write(*template);
+        addr_of_mut!((*piece).words).cast::<u64>().write(bytes);
     }
     entry.submit(submit_flags());
 }

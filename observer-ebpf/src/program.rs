@@ -42,6 +42,8 @@ pub enum Gives {
     Packets,
     /// Heads of more than 512 bytes, to their end.
     LongHeads,
+    /// HTTP/2.
+    Frames,
     /// Whose a socket is, as soon as it is made.
     Owners,
 }
@@ -57,7 +59,7 @@ impl Program {
 }
 
 /// Every program of the object. Socket hooks come first, so that no packet is seen of a socket that they missed.
-pub const PROGRAMS: [Program; 13] = [
+pub const PROGRAMS: [Program; 16] = [
     Program { name: "connect4", hook: Hook::SocketAddress, gives: Gives::Owners },
     Program { name: "connect6", hook: Hook::SocketAddress, gives: Gives::Owners },
     Program { name: "post_bind4", hook: Hook::Socket, gives: Gives::Owners },
@@ -74,8 +76,23 @@ pub const PROGRAMS: [Program; 13] = [
         hook: Hook::Entry { array: "LONG_EGRESS", of: &Hook::Egress },
         gives: Gives::LongHeads,
     },
+    Program {
+        name: "ingress_frames",
+        hook: Hook::Entry { array: "FRAMES_INGRESS", of: &Hook::Ingress },
+        gives: Gives::Frames,
+    },
+    Program {
+        name: "egress_frames",
+        hook: Hook::Entry { array: "FRAMES_EGRESS", of: &Hook::Egress },
+        gives: Gives::Frames,
+    },
     Program { name: "wire_packet", hook: Hook::Entry { array: "WIRE", of: &Hook::Filter }, gives: Gives::Packets },
     Program { name: "wire_long", hook: Hook::Entry { array: "LONG_WIRE", of: &Hook::Filter }, gives: Gives::LongHeads },
+    Program {
+        name: "wire_frames",
+        hook: Hook::Entry { array: "FRAMES_WIRE", of: &Hook::Filter },
+        gives: Gives::Frames,
+    },
     Program { name: "ingress", hook: Hook::Ingress, gives: Gives::Packets },
     Program { name: "egress", hook: Hook::Egress, gives: Gives::Packets },
     Program { name: "wire", hook: Hook::Filter, gives: Gives::Packets },

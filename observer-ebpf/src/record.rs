@@ -8,8 +8,6 @@ pub enum Kind {
     Packet = 1,
     /// A flow that carries TLS records.
     Tls = 2,
-    /// A flow that opens with the HTTP/2 preface.
-    Http2 = 3,
     /// `connect()`: `destination` is where to, `token` the process; captured is its command name ([`COMMAND_BYTES`]).
     Connects = 4,
     /// `bind()`: `source` is the local address, `token` the process.
@@ -20,6 +18,10 @@ pub enum Kind {
     Accepted = 7,
     /// A socket is closed.
     Released = 8,
+    /// A flow that carries FastCGI requests.
+    FastCgi = 9,
+    /// The first payload that a socket receives begins nothing that is known.
+    Unknown = 10,
 }
 
 impl Kind {
@@ -28,12 +30,13 @@ impl Kind {
         Some(match number {
             1 => Self::Packet,
             2 => Self::Tls,
-            3 => Self::Http2,
             4 => Self::Connects,
             5 => Self::Binds,
             6 => Self::Connected,
             7 => Self::Accepted,
             8 => Self::Released,
+            9 => Self::FastCgi,
+            10 => Self::Unknown,
             _ => return None,
         })
     }
@@ -94,8 +97,9 @@ pub struct Record {
     pub flags: u8,
     /// Of a packet: the sequence number behind the last byte that its sender had received of the other end.
     pub ack: u32,
-    /// Always zero: it fills the last eight bytes.
-    pub zero: u32,
+    /// Of HTTP/2 the sequence number from which to `seq` there are only frames that no decoder needs; zero where that is not
+    /// known, and of everything else.
+    pub link: u32,
 }
 
 /// Bytes of a [`Record`] in the ring.
@@ -124,7 +128,7 @@ impl Record {
             kind: *head.get(78)?,
             flags: *head.get(79)?,
             ack: word(80)?,
-            zero: word(84)?,
+            link: word(84)?,
         };
         Some((record, rest.get(..usize::from(record.captured))?))
     }
@@ -148,6 +152,7 @@ mod tests {
         assert_eq!(record.seq, u32::from_ne_bytes([69, 70, 71, 72]));
         assert_eq!((record.kind, record.flags), (79, 80));
         assert_eq!(record.ack, u32::from_ne_bytes([81, 82, 83, 84]));
+        assert_eq!(record.link, u32::from_ne_bytes([85, 86, 87, 88]));
         assert_eq!(captured, [89, 90]);
     }
 

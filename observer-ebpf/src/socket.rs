@@ -148,7 +148,7 @@ fn tell(kind: Kind, ctx: *mut c_void, process: u64, ends: Ends) {
         kind: kind as u8,
         flags: 0,
         ack: 0,
-        zero: 0,
+        link: 0,
     };
     // SAFETY: as above.
     unsafe { addr_of_mut!((*event).record).write(record) };

@@ -3,11 +3,12 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::programs::SkBuffContext;
 use observer_ebpf::HEAD_BYTES_MAX;
-use observer_ebpf::flow::{ENDED, FRESH, FlowSlot, forget};
+use observer_ebpf::flow::{ENDED, FRAMES, FRESH, FlowSlot, forget};
 use observer_ebpf::record::{
     FLAG_ACKNOWLEDGES, FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_WIRE,
 };
 
+use crate::flows::{identity, is_first_received};
 use crate::headers::{ACK, FIN, Headers, LOOPBACK, RST};
 use crate::piece::{BLIND_BYTES, Copied, HEAD_TAIL, Stretch, bare, copy, copy_blindly, first_bytes, min};
 
@@ -76,7 +77,7 @@ pub(crate) fn long<const TAP: u8>(
             record.seq = packet.seq.wrapping_add(copied.len);
             record.flags = if rest > BLIND_BYTES { flags & !FLAG_CLOSES } else { flags };
             let stretch = Stretch { at: packet.payload_at + copied.len, len: rest, tail: 0 };
-            let Some(len) = copy_blindly(ctx, &record, stretch, slot.zero) else {
+            let Some(len) = copy_blindly::<512>(ctx, &record, stretch, slot.zero) else {
                 slot.state = FRESH;
                 return;
             };
@@ -135,6 +136,35 @@ pub(crate) fn tell_end<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slo
     ends
 }
 
+/// Tells the end of a direction, which `packet` brings, and nothing of what it carries.
+#[inline(always)]
+pub(crate) fn tell_close<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowSlot, flow: u64) {
+    let mut record = template::<TAP>(ctx, packet, slot, flow, Kind::Packet);
+    record.seq = packet.seq.wrapping_add(packet.payload_len);
+    record.wire_len = 0;
+    bare(ctx, &record, None);
+    if slot.state >= FRAMES {
+        slot.state = FRESH;
+    }
+}
+
+/// What begins nothing that is known is told where it is the first that a socket receives.
+#[inline(always)]
+pub(crate) fn tell_unknown<const TAP: u8>(
+    ctx: &SkBuffContext,
+    packet: &Headers,
+    slot: &FlowSlot,
+    flow: u64,
+    known: bool,
+) {
+    if TAP == TAP_INGRESS && !known && is_first_received(ctx) {
+        // The slot stays as it is: the flow may still come to carry heads, and most of these never will.
+        let mut record = template::<TAP>(ctx, packet, slot, flow, Kind::Unknown);
+        (record.socket, record.cgroup) = identity::<TAP>(ctx);
+        bare(ctx, &record, None);
+    }
+}
+
 /// A record of this packet, without payload.
 #[inline(always)]
 pub(crate) fn template<const TAP: u8>(
@@ -166,14 +196,14 @@ pub(crate) fn template<const TAP: u8>(
         kind: kind as u8,
         flags: forget(u32::from(flags), slot.zero) as u8,
         ack: packet.ack,
-        zero: slot.zero,
+        link: slot.zero,
     }
 }
 
 /// Nanoseconds of CLOCK_MONOTONIC. A packet that leaves was stamped by TCP with that clock (`tcp_wstamp_ns`), which is cheaper
 /// to read than the clock; other clocks count from 1970 and are far larger.
 #[inline(always)]
-fn now<const TAP: u8>(ctx: &SkBuffContext) -> u64 {
+pub(crate) fn now<const TAP: u8>(ctx: &SkBuffContext) -> u64 {
     if TAP == TAP_EGRESS {
         // SAFETY: a field of the context.
         let stamp = unsafe { (*ctx.skb.skb).tstamp };

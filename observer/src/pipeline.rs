@@ -5,6 +5,7 @@
 //! sampling, ledger.
 
 mod declared;
+mod link;
 mod parties;
 mod stages;
 #[cfg(test)]
@@ -12,7 +13,7 @@ mod tests;
 
 use observer_core::audit::report::{Capture, ObserverInfo, Report};
 use observer_core::audit::{Auditor, Inputs, Loss, Settings};
-use observer_core::connection::{Connections, Flow, Opaque, Packet, Tap};
+use observer_core::connection::{Connection, Connections, Flow, Opaque, Packet, Tap};
 use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece};
 use observer_core::limits::Limits;
 use observer_core::message::End;
@@ -20,12 +21,14 @@ use observer_core::propagation::Hidden;
 use observer_core::time::Timestamp;
 use std::time::Duration;
 
+use crate::attribute::Options;
 use crate::capture::{Event, SourceCounters};
 use crate::config::Config;
 use crate::output::snapshot::{Extras, MalformedCount, TableUse};
 use declared::Declared;
+use link::Link;
 use parties::{EndAt, Known, Parties};
-use stages::{Link, Stages};
+use stages::Stages;
 
 /// What the events come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +56,14 @@ pub struct Progress {
 const IDLE: Duration = Duration::from_mins(10);
 /// The share of the memory limit for connections, one in this many, and what one takes with its decoder.
 const CONNECTIONS_SHARE: usize = 4;
-const CONNECTION_BYTES: usize = 1024;
+const CONNECTION_BYTES: usize = 1536;
+/// The share of what they hold in buffers: tables of HTTP/2 (some 10 KiB a connection, at worst 600), heads that are not whole.
+const BUFFERS_SHARE: usize = 4;
 /// How often silent connections are asked for what waits too long, and workloads that ended are forgotten.
 const OVERDUE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often a loss that goes on is logged.
+const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What is kept of a connection.
 #[derive(Debug)]
@@ -64,6 +72,8 @@ struct Line {
     known: Known,
     link: Link,
     cgroups: [u64; 2],
+    /// What the decoder held in buffers when it was last looked at.
+    buffered_bytes: usize,
 }
 
 /// Every stage, in order.
@@ -71,6 +81,9 @@ struct Line {
 pub struct Pipeline {
     mode: Mode,
     connections: Connections<Line>,
+    /// Of all connections.
+    buffered_bytes: usize,
+    buffered_bytes_max: usize,
     parties: Parties,
     stages: Stages,
     declared: Declared,
@@ -81,6 +94,7 @@ pub struct Pipeline {
     settings: Settings,
     window: Option<(Timestamp, Timestamp)>,
     lost: u64,
+    warned_at: Timestamp,
     overdue_at: Timestamp,
     quiet: Vec<u64>,
 }
@@ -90,12 +104,18 @@ impl Pipeline {
     /// open by then: what begins in between is told by it.
     pub fn new(config: &Config, mode: Mode) -> Self {
         let parties = match mode {
-            Mode::Live => Parties::host(config),
+            Mode::Live => Parties::host(config, Options::of_this_host()),
             Mode::File => Parties::file(config),
         };
+        Self::among(parties, config, mode)
+    }
+
+    fn among(parties: Parties, config: &Config, mode: Mode) -> Self {
         Self {
             mode,
             connections: Connections::new(connections_max(&config.limits)),
+            buffered_bytes: 0,
+            buffered_bytes_max: config.limits.memory_bytes / BUFFERS_SHARE,
             parties,
             stages: Stages::new(config),
             declared: Declared::new(config),
@@ -106,6 +126,7 @@ impl Pipeline {
             settings: settings(config),
             window: None,
             lost: 0,
+            warned_at: Timestamp::default(),
             overdue_at: Timestamp::default(),
             quiet: Vec::new(),
         }
@@ -136,6 +157,7 @@ impl Pipeline {
                     crate::capture::SocketEvent::Released { socket } => {
                         let at = self.window.map_or(Timestamp::default(), |(_, end)| end);
                         self.connections.released(*socket, at);
+                        self.stages.released(*socket);
                     }
                     crate::capture::SocketEvent::Connects { .. } | crate::capture::SocketEvent::Binds { .. } => {}
                 }
@@ -145,15 +167,17 @@ impl Pipeline {
 
     fn packet(&mut self, packet: &Packet<'_>, cgroup: u64) {
         self.saw(packet.at);
-        let Self { connections, parties, stages, anomalies, quiet, mode, .. } = self;
+        let Self { connections, parties, stages, anomalies, quiet, mode, buffered_bytes, .. } = self;
         let fidelity = if *mode == Mode::File { Fidelity::Whole } else { Fidelity::Heads };
         let begin = || Line {
             conversation: Conversation::new(fidelity),
             known: Known::default(),
             link: Link::default(),
             cgroups: [0; 2],
+            buffered_bytes: 0,
         };
-        let Some(sight) = connections.packet(packet, begin, |_| {}) else { return };
+        let gone = |gone: Connection<Line>| *buffered_bytes = buffered_bytes.saturating_sub(gone.state.buffered_bytes);
+        let Some(sight) = connections.packet(packet, begin, gone) else { return };
         if sight.paired && packet.token != 0 {
             quiet.push(packet.token);
         }
@@ -167,16 +191,23 @@ impl Pipeline {
             socket: sight.connection.socket(end),
             cgroup: sight.connection.state.cgroups[place(end)],
         });
-        let Line { conversation, known, link, .. } = &mut sight.connection.state;
+        let Packet { at, seq, ack, wire_len, bytes, link, .. } = *packet;
+        let piece = Piece { at, from, seq, ack, wire_len, bytes, link };
+        let Line { conversation, known, link: between, buffered_bytes: before, .. } = &mut sight.connection.state;
         let interest = stages.interest();
-        let Packet { at, seq, ack, wire_len, bytes, .. } = *packet;
-        let piece = Piece { at, from, seq, ack, wire_len, bytes };
         let mut tell = |message: observer_core::message::Message<'_>| {
-            stages.message(&message, id, (link, known), &ends, parties);
+            stages.message(&message, id, (between, known), &ends, parties);
         };
         conversation.piece(&piece, &interest, anomalies, &mut tell);
         if packet.closes {
             conversation.closed(from, packet.at, &interest, anomalies, &mut tell);
+        }
+        let now = conversation.buffered_bytes();
+        *buffered_bytes = buffered_bytes.saturating_sub(std::mem::replace(before, now)).saturating_add(now);
+        while self.buffered_bytes > self.buffered_bytes_max
+            && let Some(gone) = self.connections.make_room()
+        {
+            self.buffered_bytes = self.buffered_bytes.saturating_sub(gone.state.buffered_bytes);
         }
     }
 
@@ -187,6 +218,8 @@ impl Pipeline {
             Tap::Ingress { socket, .. } => (Some(socket), Some(End::Second)),
             Tap::Wire => (None, None),
         };
+        // Zero: the socket did not exist yet.
+        let socket = socket.filter(|socket| socket.0 != 0);
         let at_end = |address, end| EndAt { address, socket: socket.filter(|_| local == Some(end)), cgroup };
         let ends = [at_end(flow.source, End::First), at_end(flow.destination, End::Second)];
         self.stages.opaque(at, kind, &ends, local, &mut self.parties);
@@ -211,10 +244,17 @@ impl Pipeline {
         let lost = counters.iter().flat_map(|counter| &counter.lost).map(|(_, lost)| lost).sum();
         if lost > self.lost {
             self.stages.hide_all(Hidden::Loss, now);
+            if self.mode == Mode::Live && now.since(self.warned_at) >= WARNING_INTERVAL {
+                self.warned_at = now;
+                warn_of_loss(counters);
+            }
         }
         self.lost = lost;
         self.parties.refresh();
-        self.connections.expire(now, IDLE, |_| {});
+        let buffered_bytes = &mut self.buffered_bytes;
+        self.connections.expire(now, IDLE, |gone| {
+            *buffered_bytes = buffered_bytes.saturating_sub(gone.state.buffered_bytes);
+        });
         self.stages.tick(now);
         if now.since(self.overdue_at) >= OVERDUE_INTERVAL {
             self.overdue_at = now;
@@ -324,6 +364,17 @@ impl Pipeline {
             }));
         }
         Extras { sources: counters.to_vec(), declared, malformed, errors, tables }
+    }
+}
+
+fn warn_of_loss(counters: &[SourceCounters]) {
+    for counter in counters {
+        let reasons: Vec<String> = (counter.lost.iter().filter(|(_, count)| *count > 0))
+            .map(|(reason, count)| format!("{reason} {count}"))
+            .collect();
+        if !reasons.is_empty() {
+            tracing::warn!("{}: events were lost since the start: {}", counter.source, reasons.join(", "));
+        }
     }
 }
 

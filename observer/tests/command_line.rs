@@ -202,6 +202,24 @@ fn a_replay_is_the_same_every_time() {
     assert_eq!(once(), once());
 }
 
+/// Six calls of grpcio 1.85.1: two fail at the server, one has its context in `grpc-trace-bin`.
+#[test]
+fn calls_of_grpc_are_replayed_with_their_status() {
+    let capture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/grpc.pcap");
+    let output = run(&["replay", capture, "--format", "json", "--fail-on", "never"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let row = |tenant: &str, valid: u64| {
+        serde_json::json!({"service": "10.0.0.2", "tenant": tenant, "protocol": "grpc", "valid": valid, "missing": 0,
+            "malformed": 0, "unobserved": 0})
+    };
+    assert_eq!(report["requests"], serde_json::json!([row("acme", 5), row("beta", 1)]));
+    assert_eq!(
+        report["errors"],
+        serde_json::json!([{"service": "10.0.0.2", "tenant": "acme", "responses": 2, "unsampled": 1}])
+    );
+    assert_eq!(report["capture"]["undecodable"], 0);
+}
+
 #[test]
 fn a_report_goes_to_the_file_that_is_named_in_the_format_of_its_name() {
     let place = tempfile::tempdir().unwrap();

@@ -10,6 +10,8 @@ mod big;
 mod cgroup;
 #[path = "kernel/ends.rs"]
 mod ends;
+#[path = "kernel/frames.rs"]
+mod frames;
 #[path = "kernel/headers.rs"]
 mod headers;
 #[path = "kernel/heads.rs"]

@@ -54,7 +54,11 @@ fn extras() -> Extras {
 fn scraped() -> String {
     let shared = Shared::default();
     shared.publish(Snapshot { report: report(), extras: extras() });
-    prometheus::render(&prometheus::registry(shared).unwrap()).unwrap()
+    rendered(&prometheus::registry(shared).unwrap())
+}
+
+fn rendered(registry: &::prometheus::Registry) -> String {
+    String::from_utf8(prometheus::render(registry).unwrap().to_vec()).unwrap()
 }
 
 fn check_table(style: Style, expected: &Expect) {
@@ -273,7 +277,7 @@ fn every_metric_of_the_contract_is_exported() {
 
 #[test]
 fn before_the_first_report_there_are_no_series() {
-    assert_eq!(prometheus::render(&prometheus::registry(Shared::default()).unwrap()).unwrap(), "");
+    assert_eq!(rendered(&prometheus::registry(Shared::default()).unwrap()), "");
 }
 
 #[test]
@@ -282,7 +286,7 @@ fn a_counter_never_falls_and_no_series_comes_twice() {
     let registry = prometheus::registry(shared.clone()).unwrap();
     let series = |report: Report| {
         shared.publish(Snapshot { report, extras: extras() });
-        let text = prometheus::render(&registry).unwrap();
+        let text = rendered(&registry);
         let wanted =
             "trace_sampling_traces_total{service=\"gateway\",tenant=\"acme\",point=\"started\",sampled=\"true\"} ";
         text.lines().filter_map(|line| line.strip_prefix(wanted).map(str::to_owned)).collect::<Vec<_>>()

@@ -10,15 +10,18 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 const TARGET: &str = "bpfel-unknown-none";
+/// The nightly of rustup; its LLVM is the one that bpf-linker is built with, which reads no later bitcode.
+const NIGHTLY: &str = "nightly-2026-04-15";
 /// What stands before the digest in the object (observer-ebpf/src/main.rs, `SOURCES`).
 const MARK: &[u8] = b"observer-sources";
 const INSTALL: &str = "\
-The kernel programs need a Rust compiler with a core library for BPF, and bpf-linker. Either, on Debian 12 or later:
+The kernel programs need a Rust compiler with a core library for BPF, and bpf-linker with its LLVM 22. Either, on Debian 12
+or later:
     apt-get install --no-install-recommends rustc-web cargo-web libstd-rust-web-dev-bpf llvm-22-dev
     LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --locked --no-default-features --features llvm-22
-or anywhere else:
-    rustup toolchain install nightly --component rust-src
-    cargo install bpf-linker --locked";
+or anywhere else, with LLVM 22 and its headers from where your system has them:
+    rustup toolchain install nightly-2026-04-15 --component rust-src
+    LLVM_PREFIX=/path/of/llvm-22 cargo install bpf-linker --locked --no-default-features --features llvm-22";
 
 /// Where the object goes.
 #[derive(clap::Args)]
@@ -59,7 +62,7 @@ impl Toolchain {
         let debian = Path::new("/usr/bin/cargo").exists()
             && printed("/usr/bin/rustc", &["--print", "target-libdir", "--target", TARGET])
                 .is_some_and(|directory| holds_core(Path::new(&directory)));
-        let nightly = printed("rustup", &["run", "nightly", "rustc", "--print", "sysroot"])
+        let nightly = printed("rustup", &["run", NIGHTLY, "rustc", "--print", "sysroot"])
             .is_some_and(|sysroot| Path::new(&sysroot).join("lib/rustlib/src/rust/library/core").is_dir());
         let toolchain = match (debian, nightly) {
             (true, _) => Self::Debian,
@@ -90,7 +93,7 @@ impl Toolchain {
             }
             Self::Nightly => {
                 let mut cargo = Command::new("rustup");
-                cargo.args(["run", "nightly", "cargo", "build", "-Z", "build-std=core"]);
+                cargo.args(["run", NIGHTLY, "cargo", "build", "-Z", "build-std=core"]);
                 cargo
             }
         }

@@ -5,7 +5,9 @@ mod apt;
 mod bench;
 mod build_ebpf;
 mod check;
+mod conformance;
 mod demo;
+mod fuzz;
 mod interrupt;
 mod root;
 mod test;
@@ -29,6 +31,10 @@ enum Task {
     Test(test::Options),
     /// Check form: rustfmt, clippy without warnings, licences and advisories of dependencies.
     Check,
+    /// Run the decoders over public vectors in a directory: HPACK stories, W3C header cases, decisions of SDKs.
+    Conformance(conformance::Options),
+    /// Run the fuzz targets, each for a while.
+    Fuzz(fuzz::Options),
     /// Build the kernel programs, and write the object that the observer embeds.
     BuildEbpf(build_ebpf::Options),
 }
@@ -40,6 +46,8 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Check => check::run(),
+        Task::Conformance(options) => conformance::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::BuildEbpf(options) => build_ebpf::run(&options),
     };
     outcome.unwrap_or_else(|error| {

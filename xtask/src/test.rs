@@ -16,6 +16,9 @@ pub(crate) struct Options {
     /// Leave out the kernels in virtual machines: test on this machine's kernel alone.
     #[arg(long)]
     no_vm: bool,
+    /// Leave out the fuzz targets.
+    #[arg(long)]
+    no_fuzz: bool,
     /// Passed on to the test programs, for example a part of the names of tests.
     #[arg(last = true)]
     arguments: Vec<String>,
@@ -36,6 +39,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         if !status.success() {
             bail!("the tests in virtual machines failed ({status}); --no-vm leaves them out");
         }
+    }
+    if !options.no_fuzz {
+        crate::fuzz::run(&crate::fuzz::Options::for_a_while())?;
     }
     let binary = observer::binary(false)?;
     let mut command = Command::new("cargo");

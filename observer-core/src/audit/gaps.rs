@@ -47,7 +47,8 @@ fn nothing_observed(desk: &mut Desk<'_>) {
 struct Unseen {
     arrivals: Arrivals,
     tls: u64,
-    http2: u64,
+    fastcgi: u64,
+    unknown: u64,
     unattributed: u64,
 }
 
@@ -62,7 +63,8 @@ fn not_observed(desk: &mut Desk<'_>) {
         let unseen = services.entry(service).or_default();
         let counter = match kind {
             Opaque::Tls => &mut unseen.tls,
-            Opaque::Http2 => &mut unseen.http2,
+            Opaque::FastCgi => &mut unseen.fastcgi,
+            Opaque::Unknown => &mut unseen.unknown,
         };
         *counter = counter.saturating_add(*connections);
     }
@@ -73,11 +75,16 @@ fn not_observed(desk: &mut Desk<'_>) {
     }
 
     for (service, unseen) in services {
-        let Unseen { arrivals, tls, http2, unattributed } = unseen;
+        let Unseen { arrivals, tls, fastcgi, mut unknown, unattributed } = unseen;
+        if unattributed == 0 {
+            // Databases and the like, which take no part in tracing: that nothing is known of them hides nothing.
+            unknown = 0;
+        }
         let reasons: Vec<String> = [
             (arrivals.unobserved, "request", " of which the head was not fully seen"),
             (tls, "connection", " of TLS"),
-            (http2, "connection", " of HTTP/2"),
+            (fastcgi, "connection", " of FastCGI"),
+            (unknown, "connection", " of a protocol that is not known"),
             (unattributed, "hop", " whose cause may be among what was not seen"),
         ]
         .into_iter()
@@ -88,9 +95,11 @@ fn not_observed(desk: &mut Desk<'_>) {
             continue;
         }
         let name = desk.service(service);
-        let count = arrivals.unobserved.saturating_add(tls).saturating_add(http2).saturating_add(unattributed);
+        let count = [arrivals.unobserved, tls, fastcgi, unknown, unattributed]
+            .into_iter()
+            .fold(0, |sum: u64, number| sum.saturating_add(number));
         let share = arrivals.unobserved as f64 / arrivals.total().max(1) as f64;
-        let remedy = if tls > 0 || http2 > 0 {
+        let remedy = if tls > 0 {
             "run observer doctor to see which protocols and TLS libraries can be read here"
         } else if arrivals.unobserved > 0 {
             "look at capture.lost and at the load of this host; the counts of this service are too low by these"

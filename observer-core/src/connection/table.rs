@@ -200,6 +200,12 @@ impl<State> Connections<State> {
         }
     }
 
+    /// Gives up the connection that was silent longest, but for the newest, to make room; `None` where there is no other.
+    pub fn make_room(&mut self) -> Option<Connection<State>> {
+        let oldest = self.by_age.first().filter(|_| self.arena.len() > 1)?;
+        self.evict(oldest)
+    }
+
     /// Every connection, for what is due by time.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Connection<State>> {
         self.arena.values_mut()

@@ -1,6 +1,7 @@
 //! What a message says of its trace, read from the headers that decoding kept.
 
 pub mod baggage;
+mod binary;
 mod tenant;
 pub mod traceparent;
 pub mod tracestate;
@@ -40,6 +41,8 @@ impl Sampled {
 pub enum Format {
     /// W3C Trace Context (`traceparent`).
     W3c,
+    /// The binary context of OpenCensus (`grpc-trace-bin`).
+    OpenCensus,
 }
 
 /// A valid trace context.
@@ -144,8 +147,6 @@ pub struct MessageContext {
     pub baggage: Fact<()>,
     /// The weight.
     pub weight: Fact<Weight>,
-    /// The tenant that the first yielding extractor names, decoded; the other two where none yields.
-    pub tenant: Fact<TenantName>,
 }
 
 /// Where a tenant is read from (`tenant:` of the configuration), in order.
@@ -161,7 +162,7 @@ pub enum TenantSource {
     Host(regex::Regex),
     /// The group `tenant` of a regular expression over the path.
     Path(regex::Regex),
-    /// The Kubernetes namespace of the service that serves the message; never read from the message itself.
+    /// The Kubernetes namespace of the service at whose end the message is seen: sender and receiver each have their own.
     Namespace,
 }
 
@@ -215,21 +216,38 @@ impl Extractors {
             tracestate: Fact::looked_for(tracestate::is_kept(head.headers).then_some(()), head.complete),
             baggage: Fact::looked_for(baggage::members(head.headers).next().map(|_| ()), head.complete),
             weight: weight::read(&self.weight, head),
-            tenant: tenant::read(&self.tenant, head),
         }
+    }
+
+    /// The tenant that the first yielding extractor names, decoded; the other two where none yields. `namespace` is that of
+    /// the service at whose end the request was seen, where there is one.
+    pub fn tenant(&self, head: &RequestHead<'_>, namespace: Option<&str>) -> Fact<TenantName> {
+        tenant::read(&self.tenant, head, namespace)
+    }
+
+    /// Whether the two ends of a request may read different tenants from it.
+    pub fn asks_for_namespaces(&self) -> bool {
+        self.tenant.iter().any(|source| matches!(source, tenant::Source::Namespace))
     }
 }
 
 /// Reads the trace context; the first format that is there decides.
 fn trace(head: &RequestHead<'_>) -> TraceFact {
-    let mut found = head.headers.iter().filter(|header| header.name == HeaderName::TRACEPARENT);
-    match (found.next(), found.next(), head.complete) {
-        (Some(_), Some(_), _) => TraceFact::Malformed(Malformation::Duplicated),
-        (Some(header), None, _) => {
-            // The decoder trims; other sources of headers may not.
-            traceparent::parse(header.value.trim_ascii()).map_or_else(TraceFact::Malformed, TraceFact::Valid)
-        }
-        (None, _, true) => TraceFact::Missing,
-        (None, _, false) => TraceFact::NotObserved,
+    let one = |name| {
+        let mut found = head.headers.iter().filter(move |header| header.name == name);
+        // The decoder trims; other sources of headers may not.
+        found.next().map(|first| if found.next().is_some() { None } else { Some(first.value.trim_ascii()) })
+    };
+    let read = |found: Option<&[u8]>, parse: fn(&[u8]) -> Result<TraceContext, Malformation>| {
+        found.ok_or(Malformation::Duplicated).and_then(parse).map_or_else(TraceFact::Malformed, TraceFact::Valid)
+    };
+    match (one(HeaderName::TRACEPARENT), head.complete) {
+        (Some(found), _) => read(found, traceparent::parse),
+        // A `traceparent` may be among what was not seen.
+        (None, false) => TraceFact::NotObserved,
+        (None, true) => match one(HeaderName::GRPC_TRACE_BIN) {
+            Some(found) => read(found, binary::parse),
+            None => TraceFact::Missing,
+        },
     }
 }

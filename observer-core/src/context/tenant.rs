@@ -1,4 +1,4 @@
-//! Tenants: a request head comes in, the name that the first yielding source gives goes out.
+//! Tenants: a request head and the namespace of who sees it come in, the name that the first yielding source gives goes out.
 //!
 //! A source yields what is not empty once white space and control characters are gone. Where the head was not fully seen, a
 //! source that has not yielded might have: no later one is asked then, and the tenant is not observed.
@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::Deref;
 
-use super::{TenantSource, baggage, tracestate};
+use super::{TenantSource, baggage, binary, tracestate};
 use crate::fact::Fact;
 use crate::message::{HeaderName, Interest, RequestHead};
 use crate::names::NAME_BYTES_MAX;
@@ -58,29 +58,36 @@ impl fmt::Debug for TenantName {
 #[derive(Clone, Debug)]
 pub(super) enum Source {
     Header(HeaderName),
+    /// Binary metadata of gRPC: its name ends with `-bin`.
+    Binary(HeaderName),
     Baggage(String),
     Tracestate(String),
     Host(regex::Regex),
     Path(regex::Regex),
+    Namespace,
 }
 
 impl Source {
-    /// `None` for what is never read from a message.
+    /// `None` for a header that is not kept.
     pub(super) fn compile(source: TenantSource, interest: &Interest) -> Option<Self> {
         match source {
+            TenantSource::Header(name) if name.ends_with("-bin") => interest.find(name.as_bytes()).map(Self::Binary),
             TenantSource::Header(name) => interest.find(name.as_bytes()).map(Self::Header),
             TenantSource::Baggage(key) => Some(Self::Baggage(key)),
             TenantSource::Tracestate(key) => Some(Self::Tracestate(key)),
             TenantSource::Host(regex) => Some(Self::Host(regex)),
             TenantSource::Path(regex) => Some(Self::Path(regex)),
-            TenantSource::Namespace => None,
+            TenantSource::Namespace => Some(Self::Namespace),
         }
     }
 
-    fn read(&self, head: &RequestHead<'_>) -> Option<TenantName> {
+    fn read(&self, head: &RequestHead<'_>, namespace: Option<&str>) -> Option<TenantName> {
         let headers = |name| head.headers.iter().filter(move |header| header.name == name);
         match self {
             Self::Header(name) => headers(*name).find_map(|header| from_bytes(header.value)),
+            Self::Binary(name) => {
+                headers(*name).find_map(|header| from_bytes(binary::decode(header.value)?.as_slice()))
+            }
             Self::Baggage(key) => {
                 baggage::find(head.headers, key).find_map(|value| TenantName::new(&baggage::decode(value)))
             }
@@ -90,24 +97,26 @@ impl Source {
                 TenantName::new(regex.captures(std::str::from_utf8(host.value).ok()?)?.name("tenant")?.as_str())
             }
             Self::Path(regex) => TenantName::new(regex.captures(head.path)?.name("tenant")?.as_str()),
+            Self::Namespace => TenantName::new(namespace?),
         }
     }
 
     /// Whether an incomplete head shows all that the source reads.
     fn sees_all_of(&self, head: &RequestHead<'_>) -> bool {
         match self {
-            Self::Path(_) => true,
+            Self::Path(_) => head.complete || !head.path.is_empty(),
+            Self::Namespace => true,
             // A request has one host (RFC 9112 section 3.2).
             Self::Host(_) => head.complete || head.headers.iter().any(|header| header.name == HeaderName::HOST),
-            Self::Header(_) | Self::Baggage(_) | Self::Tracestate(_) => head.complete,
+            Self::Header(_) | Self::Binary(_) | Self::Baggage(_) | Self::Tracestate(_) => head.complete,
         }
     }
 }
 
-/// The tenant that the first yielding source names.
-pub(super) fn read(sources: &[Source], head: &RequestHead<'_>) -> Fact<TenantName> {
+/// The tenant that the first yielding source names; `namespace` is that of the workload at whose end the request was seen.
+pub(super) fn read(sources: &[Source], head: &RequestHead<'_>, namespace: Option<&str>) -> Fact<TenantName> {
     for source in sources {
-        if let Some(name) = source.read(head) {
+        if let Some(name) = source.read(head, namespace) {
             return Fact::Present(name);
         }
         if !source.sees_all_of(head) {

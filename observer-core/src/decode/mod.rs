@@ -3,7 +3,9 @@
 //! Decoding is total: lost, repeated, reordered or cut bytes and streams joined in the middle are normal input; what cannot
 //! be decoded is counted in [`Anomalies`], never a panic, never an error that stops the line.
 
+mod ahead;
 pub mod http1;
+pub mod http2;
 pub mod kafka;
 mod opening;
 mod protocols;
@@ -28,6 +30,9 @@ pub struct Piece<'a> {
     pub wire_len: u32,
     /// The first bytes of these, as many as were captured; possibly none, never more than `wire_len`.
     pub bytes: &'a [u8],
+    /// Of HTTP/2: every byte from this sequence number to `seq` belongs to frames that a decoder does not need, and that were left
+    /// out. `None` where that is not known.
+    pub link: Option<u32>,
 }
 
 /// What a tap shows of a connection.
@@ -42,17 +47,18 @@ pub enum Fidelity {
 /// What could not be decoded, counted by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Anomalies {
-    /// Heads of which bytes are missing: lost on the way to the decoder or never captured.
+    /// Heads of which bytes are missing, and places where frame headers are: lost on the way to the decoder or never captured.
     pub heads_cut: u64,
     /// Heads over [`crate::limits::HEAD_BYTES_MAX`].
     pub heads_too_long: u64,
-    /// Bytes that stand where a head must begin and are none.
+    /// Bytes that stand where a head or a frame must begin and are none, and header blocks that cannot be decoded.
     pub not_http: u64,
-    /// Responses without a request that was seen, and requests whose response was not.
+    /// Responses without a request that was seen, and requests whose response was not: reset streams too.
     pub unpaired: u64,
     /// How often the reorder buffer was full: what it waited for was then taken for lost.
     pub reorder_overflow: u64,
-    /// What looks like a head where it is not certain that one begins: not told.
+    /// What looks like a head where it is not certain that one begins: not told. Of HTTP/2 what looked like a frame and was
+    /// none.
     pub doubtful_heads: u64,
 }
 
@@ -101,8 +107,8 @@ impl Conversation {
         }
     }
 
-    /// Nothing came for a while: tells what has waited too long for missing bytes ([`http1::REORDER_WAIT_MAX`]). Calling it is
-    /// needed only where a connection falls silent; each piece does the same.
+    /// Nothing came for a while: tells what has waited too long for missing bytes ([`http1::REORDER_WAIT_MAX`]) or for trailers
+    /// ([`http2::HOLD_MAX`]). Calling it is needed only where a connection falls silent; each piece does the same.
     pub fn overdue(
         &mut self,
         now: Timestamp,

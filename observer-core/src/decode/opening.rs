@@ -11,8 +11,8 @@ use crate::time::Timestamp;
 use super::http1::start_line::Role;
 
 /// Bytes of one end that no recogniser may need more of: the preface of HTTP/2 is 24 bytes long (RFC 9113 section 3.4), the
-/// longest method with a target's scheme 22.
-const OPENING_BYTES_MAX: usize = 32;
+/// longest method with a target's scheme 22; settings of a server that does not wait for the preface some tens.
+const OPENING_BYTES_MAX: usize = 128;
 
 /// Short pieces that wait to be recognised; at most [`OPENING_BYTES_MAX`] bytes an end.
 #[derive(Debug, Default)]
@@ -34,8 +34,8 @@ impl Opening {
     pub(super) fn piece(&mut self, piece: &Piece<'_>, fidelity: Fidelity, out: &mut Output<'_>) -> Option<Decoder> {
         if self.held.is_empty() {
             // The usual case: the first piece tells.
-            let mut decoder = match Self::recognise(piece.bytes, piece.from, fidelity) {
-                Found::Decoder(decoder) => decoder,
+            let mut decoder = match Self::recognise(piece.bytes, piece.from) {
+                Found::Sure { open, client } => open(fidelity, client),
                 Found::Perhaps => {
                     self.hold(piece);
                     return None;
@@ -56,16 +56,17 @@ impl Opening {
         let seen = usize::try_from(seen).unwrap_or(usize::MAX);
         let fresh = piece.bytes.get(seen..).filter(|fresh| !fresh.is_empty())?;
         start.extend_from_slice(fresh);
-        match Self::recognise(&start, piece.from, fidelity) {
+        match Self::recognise(&start, piece.from) {
             Found::Perhaps if start.len() <= OPENING_BYTES_MAX => {
                 let wire_len = piece.wire_len.saturating_sub(u32::try_from(seen).unwrap_or(u32::MAX));
                 self.hold(&Piece { seq: end.unwrap_or(piece.seq), wire_len, bytes: fresh, ..*piece });
                 None
             }
-            Found::Decoder(mut decoder) => {
+            Found::Sure { open, client } => {
+                let mut decoder = open(fidelity, client);
                 for Short { at, from, seq, ack, bytes } in std::mem::take(&mut self.held) {
                     let wire_len = u32::try_from(bytes.len()).unwrap_or(0);
-                    decoder.piece(&Piece { at, from, seq, ack, wire_len, bytes: &bytes }, out);
+                    decoder.piece(&Piece { at, from, seq, ack, wire_len, bytes: &bytes, link: None }, out);
                 }
                 decoder.piece(piece, out);
                 Some(decoder)
@@ -88,13 +89,13 @@ impl Opening {
         bytes.saturating_add(self.held.capacity().saturating_mul(size_of::<Short>()))
     }
 
-    fn recognise(bytes: &[u8], from: End, fidelity: Fidelity) -> Found {
+    fn recognise(bytes: &[u8], from: End) -> Found {
         let mut found = Found::Nothing;
         for recogniser in &RECOGNISERS {
             match (recogniser.recognise)(bytes) {
                 Recognition::Sure(role) => {
                     let client = if role == Role::Requests { from } else { from.other() };
-                    return Found::Decoder((recogniser.open)(fidelity, client));
+                    return Found::Sure { open: recogniser.open, client };
                 }
                 Recognition::Perhaps => found = Found::Perhaps,
                 Recognition::No => {}
@@ -104,7 +105,7 @@ impl Opening {
     }
 
     fn hold(&mut self, piece: &Piece<'_>) {
-        let Piece { at, from, seq, ack, wire_len, bytes } = *piece;
+        let Piece { at, from, seq, ack, wire_len, bytes, .. } = *piece;
         // A piece that was not captured whole is too long to be a prefix.
         if !bytes.is_empty() && u32::try_from(bytes.len()) == Ok(wire_len) {
             self.held.push(Short { at, from, seq, ack, bytes: bytes.into() });
@@ -113,7 +114,7 @@ impl Opening {
 }
 
 enum Found {
-    Decoder(Decoder),
+    Sure { open: fn(Fidelity, End) -> Decoder, client: End },
     Perhaps,
     Nothing,
 }

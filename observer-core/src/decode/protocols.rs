@@ -4,6 +4,7 @@
 
 use super::http1::Http1;
 use super::http1::start_line::{Looks, Role, looks_anywhere};
+use super::http2::{self, Http2};
 use super::{Fidelity, Output, Piece};
 use crate::message::{End, Protocol};
 use crate::time::Timestamp;
@@ -26,49 +27,67 @@ pub(super) struct Recogniser {
 }
 
 /// Every protocol; the first that is sure of a connection decodes it.
-pub(super) const RECOGNISERS: [Recogniser; 1] =
-    [Recogniser { recognise: http1, open: |fidelity, client| Decoder::Http1(Http1::new(fidelity, client)) }];
+pub(super) const RECOGNISERS: [Recogniser; 2] = [
+    Recogniser { recognise: http1, open: |fidelity, client| Decoder::Http1(Http1::new(fidelity, client)) },
+    Recogniser {
+        recognise: http2::recognise,
+        open: |fidelity, client| Decoder::Http2(Box::new(Http2::new(fidelity, client))),
+    },
+];
 
 /// The decoder of a connection of which the protocol is known.
 #[derive(Debug)]
 pub(super) enum Decoder {
     Http1(Http1),
+    Http2(Box<Http2>),
 }
 
 impl Decoder {
     pub(super) fn piece(&mut self, piece: &Piece<'_>, out: &mut Output<'_>) {
         match self {
-            Self::Http1(http1) => http1.piece(piece, out),
+            Self::Http1(http1) => {
+                http1.piece(piece, out);
+                if let Some(upgrade) = http1.take_upgrade() {
+                    *self = Self::Http2(Box::new(Http2::upgraded(http1.fidelity(), upgrade)));
+                    self.piece(piece, out);
+                }
+            }
+            Self::Http2(http2) => http2.piece(piece, out),
         }
     }
 
     pub(super) fn overdue(&mut self, now: Timestamp, out: &mut Output<'_>) {
         match self {
             Self::Http1(http1) => http1.overdue(now, out),
+            Self::Http2(http2) => http2.overdue(now, out),
         }
     }
 
     pub(super) fn closed(&mut self, from: End, at: Timestamp, out: &mut Output<'_>) {
         match self {
             Self::Http1(http1) => http1.closed(from, at, out),
+            Self::Http2(http2) => http2.closed(from, out),
         }
     }
 
     pub(super) fn protocol(&self) -> Protocol {
         match self {
             Self::Http1(http1) => http1.protocol(),
+            Self::Http2(http2) => http2.protocol(),
         }
     }
 
     pub(super) fn is_quiet(&self) -> bool {
         match self {
             Self::Http1(http1) => http1.is_quiet(),
+            Self::Http2(_) => false,
         }
     }
 
     pub(super) fn buffered_bytes(&self) -> usize {
         match self {
             Self::Http1(http1) => http1.buffered_bytes(),
+            Self::Http2(http2) => http2.buffered_bytes(),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! A trace that is dropped before its time leaves a mark in a filter, so that "never arrived" is never said of it: the filter
 //! errs only towards "may have arrived", which accuses nobody.
 
+use std::hash::{Hash, Hasher};
+
 use super::filter::Filter;
 use crate::context::{Format, Sampled, TraceContext, Weight};
 use crate::fact::Fact;
@@ -13,27 +15,40 @@ use crate::names::Names;
 use crate::recent::Recent;
 use crate::time::Timestamp;
 
-/// A workload and a trace. The trace as two halves: `u128` would pad an entry to a multiple of 16 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A workload and a trace: 20 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Key {
-    high: u64,
-    low: u64,
+    id: [u32; 4],
     workload: WorkloadId,
 }
 
 impl Key {
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves of the id")]
-    fn new(workload: WorkloadId, trace: TraceId) -> Self {
-        Self { high: (trace.0 >> 64) as u64, low: trace.0 as u64, workload }
+    #[expect(clippy::cast_possible_truncation, reason = "the four words of the id")]
+    fn new(workload: WorkloadId, TraceId(id): TraceId) -> Self {
+        Self { id: [id as u32, (id >> 32) as u32, (id >> 64) as u32, (id >> 96) as u32], workload }
     }
 
-    fn hash(&self) -> u64 {
+    /// The two halves of the id, the low one first.
+    fn halves(&self) -> [u64; 2] {
+        let [a, b, c, d] = self.id.map(u64::from);
+        [a | b << 32, c | d << 32]
+    }
+
+    fn mixed(&self) -> u64 {
         // Ids need not be random: both halves and the workload are mixed (constants of splitmix64).
-        let mut mixed =
-            self.high ^ self.low.rotate_left(32) ^ u64::from(self.workload.0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let [low, high] = self.halves();
+        let mut mixed = high ^ low.rotate_left(32) ^ u64::from(self.workload.0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^ (mixed >> 31)
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [low, high] = self.halves();
+        state.write_u64(low);
+        state.write_u64(high ^ u64::from(self.workload.0));
     }
 }
 
@@ -166,7 +181,7 @@ impl Arrived {
     ) {
         let key = Key::new(workload, context.trace_id);
         let evicted = &mut self.evicted;
-        let Some((arrival, _)) = self.recent.entry(at, key, |old| evicted.add(old.hash(), at)) else { return };
+        let Some((arrival, _)) = self.recent.entry(at, key, |old| evicted.add(old.mixed(), at)) else { return };
         match arrival {
             Some(before) if before.at.after(ARRIVED_MEMORY) > at => before.again(at, context, tenant, weight),
             _ => *arrival = Some(Arrival::new(at, context, tenant, weight)),
@@ -178,7 +193,7 @@ impl Arrived {
         let key = Key::new(workload, trace);
         match self.recent.get(at, &key) {
             Some(Some(arrival)) if arrival.at.after(ARRIVED_MEMORY) > at => Seen::Arrived(*arrival),
-            None if self.evicted.may_hold(key.hash()) => Seen::Perhaps,
+            None if self.evicted.may_hold(key.mixed()) => Seen::Perhaps,
             _ => Seen::Never,
         }
     }

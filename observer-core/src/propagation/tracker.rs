@@ -14,7 +14,7 @@ use crate::ids::{ConnectionId, WorkloadId};
 use crate::limits::{ARRIVED_MEMORY, CAUSE_MEMORY, Limits};
 use crate::time::Timestamp;
 
-/// The share of the memory (1/n) for traces that arrived: at the default 16 MiB, some 60,000 traces kept in full and the
+/// The share of the memory (1/n) for traces that arrived: at the default 16 MiB, some 120,000 traces kept in full and the
 /// marks of 16 million dropped ones.
 const ARRIVED_SHARE: usize = 8;
 /// The share of the memory (1/n) for requests in flight: at the default some 130,000.

@@ -10,8 +10,6 @@ use crate::time::Timestamp;
 pub enum Hidden {
     /// It is reached over TLS that cannot be read.
     Tls,
-    /// It is reached over HTTP/2, which is not decoded.
-    Http2,
     /// It is reached over a protocol that is not known.
     UnknownProtocol,
     /// It listens on a Unix socket.
@@ -30,9 +28,8 @@ pub enum Hidden {
 
 impl Hidden {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 8] = [
         Self::Tls,
-        Self::Http2,
         Self::UnknownProtocol,
         Self::UnixSocket,
         Self::FastCgi,
@@ -46,7 +43,6 @@ impl Hidden {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tls => "tls",
-            Self::Http2 => "http2",
             Self::UnknownProtocol => "unknown_protocol",
             Self::UnixSocket => "unix_socket",
             Self::FastCgi => "fastcgi",

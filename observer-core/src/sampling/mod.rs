@@ -3,6 +3,7 @@
 //! [`traces`] counts, [`interval`] says how sure a ratio is, [`verdict`] compares it with a declared one. Which rule a ratio is
 //! compared with, and whom that blames, is decided in [`crate::audit`].
 
+pub mod arithmetic;
 pub mod interval;
 pub mod series;
 pub mod traces;

@@ -5,19 +5,15 @@
 
 use expect_test::{Expect, expect};
 use observer_core::decode::{Anomalies, Fidelity};
-use observer_core::message::End;
 
 use crate::kernel::thin;
+use crate::recording::runs;
 use crate::tap::{cut, tell};
 
 /// Checks what is told of a recording: the same of every byte, of single bytes, and of what the kernel shows of
 /// large and small packets.
 fn check(recording: &str, expected: &Expect) {
-    let runs: Vec<(End, Vec<u8>)> = recording
-        .lines()
-        .filter(|line| !line.ends_with(" ."))
-        .map(|line| (if line.starts_with('>') { End::First } else { End::Second }, unescape(&line[2..])))
-        .collect();
+    let runs = runs(recording);
     let whole = cut(&runs, |_| usize::MAX);
     let (lines, anomalies) = tell(Fidelity::Whole, &whole);
     expected.assert_eq(&(lines.join("\n") + "\n"));
@@ -26,27 +22,6 @@ fn check(recording: &str, expected: &Expect) {
     assert_eq!(tell(Fidelity::Whole, &single_bytes).0, lines);
     assert_eq!(tell(Fidelity::Heads, &thin(&whole)).0, lines);
     assert_eq!(tell(Fidelity::Heads, &thin(&single_bytes)).0, lines);
-}
-
-fn unescape(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match (byte, byte == b'\\') {
-            (_, true) => match rest.next() {
-                Some(b'r') => b'\r',
-                Some(b'n') => b'\n',
-                Some(b't') => b'\t',
-                Some(b'x') => {
-                    let digits: String = rest.by_ref().take(2).map(char::from).collect();
-                    u8::from_str_radix(&digits, 16).expect("two hex digits")
-                }
-                other => other.expect("an escaped byte"),
-            },
-            (byte, false) => byte,
-        });
-    }
-    bytes
 }
 
 #[test]

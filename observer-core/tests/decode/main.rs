@@ -3,8 +3,10 @@
 
 mod golden;
 mod holes;
+mod http2;
 mod kernel;
 mod properties;
+mod recording;
 mod rules;
 mod script;
 mod tap;

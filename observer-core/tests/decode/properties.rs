@@ -138,7 +138,7 @@ proptest! {
         let pieces: Vec<Owned> = pieces.into_iter().map(|(second, seq, more, at, bytes)| {
             let wire_len = len(bytes.len()) + if more % 3 == 0 { more } else { 0 };
             let ack = (more % 5 > 0).then_some(more % 400);
-            Owned { at, from: if second { End::Second } else { End::First }, seq, ack, wire_len, bytes }
+            Owned { at, from: if second { End::Second } else { End::First }, seq, ack, wire_len, bytes, link: None }
         }).collect();
         tell(fidelity, &pieces);
     }
@@ -153,7 +153,8 @@ fn a_head_without_an_end_holds_no_more_than_a_head() {
     let start = b"GET /endless HTTP/1.1\r\nHost: a\r\ntracestate: a=1\r\nbaggage: ".to_vec();
     for bytes in std::iter::once(start).chain(std::iter::repeat_n(vec![b'x'; 1000], 500)) {
         let wire_len = len(bytes.len());
-        let piece = Piece { at: Timestamp(1), from: End::First, seq, ack: Some(1), wire_len, bytes: &bytes };
+        let (at, from) = (Timestamp(1), End::First);
+        let piece = Piece { at, from, seq, ack: Some(1), wire_len, bytes: &bytes, link: None };
         conversation.piece(&piece, &interest, &mut anomalies, &mut |message| told.push(format!("{:?}", message.body)));
         seq += wire_len;
         assert!(conversation.buffered_bytes() < 140_000, "{}", conversation.buffered_bytes());

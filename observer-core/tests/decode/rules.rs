@@ -26,13 +26,13 @@ fn request(seq: u32, text: &str) -> Owned {
 
 fn long_request(seq: u32, wire_len: u32, text: &str) -> Owned {
     let ack = Some(seq / len(GET) * len(OK));
-    Owned { at: 0, from: End::First, seq, ack, wire_len, bytes: text.into() }
+    Owned { at: 0, from: End::First, seq, ack, wire_len, bytes: text.into(), link: None }
 }
 
 /// A response of a server that has as many requests of the length of [`GET`].
 fn response(number: u32) -> Owned {
     let ack = Some((number + 1) * len(GET));
-    Owned { at: 0, from: End::Second, seq: number * len(OK), ack, wire_len: len(OK), bytes: OK.into() }
+    Owned { at: 0, from: End::Second, seq: number * len(OK), ack, wire_len: len(OK), bytes: OK.into(), link: None }
 }
 
 /// The piece, of a sender that has received what comes before the `number`th response, or before `ack`.

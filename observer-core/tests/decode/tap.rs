@@ -16,6 +16,7 @@ pub(crate) struct Owned {
     pub(crate) ack: Option<u32>,
     pub(crate) wire_len: u32,
     pub(crate) bytes: Vec<u8>,
+    pub(crate) link: Option<u32>,
 }
 
 impl Owned {
@@ -50,6 +51,7 @@ pub(crate) fn cut_by_content(runs: &[(End, Vec<u8>)], mut segment: impl FnMut(&[
                 ack,
                 wire_len,
                 bytes: piece.to_vec(),
+                link: None,
             });
             *seq = seq.wrapping_add(wire_len);
             rest = after;
@@ -68,8 +70,8 @@ pub(crate) fn tell(fidelity: Fidelity, pieces: &[Owned]) -> (Vec<String>, Anomal
     let (interest, mut anomalies, mut lines) = (interest(), Anomalies::default(), Vec::new());
     let mut conversation = Conversation::new(fidelity);
     for piece in pieces {
-        let Owned { at, from, seq, ack, wire_len, ref bytes } = *piece;
-        let piece = Piece { at: Timestamp(at), from, seq, ack, wire_len, bytes };
+        let Owned { at, from, seq, ack, wire_len, ref bytes, link } = *piece;
+        let piece = Piece { at: Timestamp(at), from, seq, ack, wire_len, bytes, link };
         conversation.piece(&piece, &interest, &mut anomalies, &mut |message| lines.push(line(&message, &interest)));
         assert!(conversation.buffered_bytes() <= 600 * 1024, "{}", conversation.buffered_bytes());
     }
@@ -90,7 +92,11 @@ fn line(message: &Message<'_>, interest: &Interest) -> String {
         MessageBody::Request(head) => (format!("{} {}", head.method, head.path), head.headers, head.complete),
         MessageBody::Response(head) => {
             let upgraded = if head.upgraded { " upgraded" } else { "" };
-            (format!("{}{upgraded}", head.status), head.headers, head.complete)
+            (
+                format!("{}{upgraded}", head.status.map_or("?".into(), |status| status.to_string())),
+                head.headers,
+                head.complete,
+            )
         }
         MessageBody::Unobserved { count } => (format!("unobserved {count}"), &[][..], true),
     };

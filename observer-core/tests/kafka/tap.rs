@@ -20,7 +20,7 @@ pub(crate) struct Owned {
 impl Owned {
     pub(crate) fn borrow(&self) -> Piece<'_> {
         let Self { at, from, seq, wire_len, ref bytes } = *self;
-        Piece { at: Timestamp(at), from, seq, ack: None, wire_len, bytes }
+        Piece { at: Timestamp(at), from, seq, ack: None, wire_len, bytes, link: None }
     }
 }
 

@@ -13,7 +13,7 @@ pub mod environment;
 mod grouping;
 mod listeners;
 #[cfg(test)]
-mod live;
+pub(crate) mod live;
 pub mod naming;
 pub mod peers;
 pub mod process;

@@ -60,16 +60,9 @@ impl Records {
                 self.unnamed.keep(record, captured, tell_packet);
             }
             Kind::Packet => tell_packet(&record, captured),
-            Kind::Tls | Kind::Http2 => {
-                self.told += 1;
-                tell(Event::Opaque {
-                    at: self.clock.moment(record.at_ns),
-                    flow: flow(&record),
-                    tap: tap(&record),
-                    cgroup: record.cgroup,
-                    kind: if kind == Kind::Tls { Opaque::Tls } else { Opaque::Http2 },
-                });
-            }
+            Kind::Tls => self.tell_opaque(&record, Opaque::Tls, tell),
+            Kind::FastCgi => self.tell_opaque(&record, Opaque::FastCgi, tell),
+            Kind::Unknown => self.tell_opaque(&record, Opaque::Unknown, tell),
             Kind::Accepted => {
                 self.told += 1;
                 tell(self.socket_event(kind, &record, captured));
@@ -94,6 +87,12 @@ impl Records {
                 tell(self.socket_event(kind, &record, captured));
             }
         }
+    }
+
+    fn tell_opaque(&mut self, record: &Record, kind: Opaque, tell: &mut dyn FnMut(Event<'_>)) {
+        self.told += 1;
+        let (at, flow, tap) = (self.clock.moment(record.at_ns), flow(record), tap(record));
+        tell(Event::Opaque { at, flow, tap, cgroup: record.cgroup, kind });
     }
 
     /// Tells what has waited too long for its socket, and releases that have waited for their packets.
@@ -137,6 +136,7 @@ fn packet<'a>(clock: &Clock, record: &Record, captured: &'a [u8]) -> Event<'a> {
             ack: (record.flags & FLAG_ACKNOWLEDGES != 0).then_some(record.ack),
             wire_len: record.wire_len,
             bytes: captured,
+            link: (record.link != 0).then_some(record.link),
             tap: tap(record),
             closes: record.flags & FLAG_CLOSES != 0,
             resets: record.flags & FLAG_RESETS != 0,

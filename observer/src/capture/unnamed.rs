@@ -89,7 +89,7 @@ mod tests {
             kind: Kind::Packet as u8,
             flags: 1,
             ack: 0,
-            zero: 0,
+            link: 0,
         }
     }
 

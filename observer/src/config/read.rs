@@ -46,11 +46,6 @@ pub(super) fn config(root: &Field<'_>, directory: &Path) -> Read<Config> {
     }
     config.services = each(&section, "services", service)?.unwrap_or(config.services);
     config.tenant = each(&section, "tenant", tenant)?.unwrap_or(config.tenant);
-    let namespace = config.tenant.iter().position(|source| matches!(source, TenantSource::Namespace));
-    if let (Some(place), Some(field)) = (namespace, section.get("tenant")) {
-        let entry = field.list()?.swap_remove(place);
-        config.notices.push(entry.wrong("namespace is read but yields no tenant yet").to_string());
-    }
     config.weight = each(&section, "weight", weight)?.unwrap_or(config.weight);
     config.external = each(&section, "external", external)?.unwrap_or(config.external);
     config.ignore = each(&section, "ignore", ignore)?.unwrap_or(config.ignore);

@@ -84,7 +84,6 @@ fn every_key_of_the_documentation_is_read() {
 #[test]
 fn what_is_read_and_not_honoured_is_said() {
     expect![[r"
-        observer.yaml:15: tenant[6]: namespace is read but yields no tenant yet
         observer.yaml:19: requirements: requirements are read but not yet checked
         observer.yaml:22: declared.databases: rules in databases are not yet read
         observer.yaml:27: capture.sources: tls is not yet observed"]]

@@ -2,11 +2,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use bytes::{BufMut, Bytes, BytesMut};
 use observer_core::audit::report::{Report, Severity};
 use observer_core::propagation::Outcome;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{Registry, TextEncoder};
+use prometheus::{Encoder, Registry, TextEncoder};
 use rustc_hash::FxHashMap;
 
 use super::metrics::{self, Family, Kind};
@@ -26,13 +27,15 @@ pub fn registry(shared: Shared) -> Result<Registry, prometheus::Error> {
     Ok(registry)
 }
 
-/// The text that Prometheus scrapes.
+/// The text that Prometheus scrapes, in UTF-8.
 ///
 /// # Errors
 ///
 /// A metric that cannot be written as text.
-pub fn render(registry: &Registry) -> Result<String, prometheus::Error> {
-    TextEncoder::new().encode_to_string(&registry.gather())
+pub fn render(registry: &Registry) -> Result<Bytes, prometheus::Error> {
+    let mut text = BytesMut::new().writer();
+    TextEncoder::new().encode(&registry.gather(), &mut text)?;
+    Ok(text.into_inner().freeze())
 }
 
 /// Renders the newest snapshot at each scrape.

@@ -95,10 +95,9 @@ enum From {
 }
 
 impl Parties {
-    /// The workloads of this host. Reads what exists.
-    pub(super) fn host(config: &Config) -> Self {
-        let options =
-            Options { services: config.services.clone(), external: config.external.clone(), ..Options::of_this_host() };
+    /// The workloads of a host. Reads what exists.
+    pub(super) fn host(config: &Config, host: Options) -> Self {
+        let options = Options { services: config.services.clone(), external: config.external.clone(), ..host };
         let mut attribution = Attribution::new(options);
         attribution.settle();
         warn_of_what_is_closed(attribution.refused());
@@ -149,6 +148,27 @@ impl Parties {
     pub(super) fn knows(&self, workload: WorkloadId) -> bool {
         match &self.from {
             From::Host(attribution) => attribution.workload(workload).is_some(),
+            From::File { .. } => true,
+        }
+    }
+
+    /// The Kubernetes namespace of a workload, where it has one and its container's runtime tells it.
+    pub(super) fn namespace(&self, workload: WorkloadId) -> Option<&str> {
+        match &self.from {
+            From::Host(attribution) => attribution.workload(workload)?.namespace.as_deref(),
+            From::File { .. } => None,
+        }
+    }
+
+    /// Whether the workload that received the first payload of a connection at an address serves it. The kernel tells of
+    /// clients, too; a capture file shows who opened the connection.
+    pub(super) fn serves(&self, workload: WorkloadId, at: Address) -> bool {
+        match &self.from {
+            From::Host(attribution) => {
+                // A listener may name every address of the host by none.
+                let listens = |workload: &Workload| workload.listens.iter().any(|address| address.port == at.port);
+                attribution.workload(workload).is_some_and(listens)
+            }
             From::File { .. } => true,
         }
     }

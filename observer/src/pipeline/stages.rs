@@ -6,7 +6,7 @@ use observer_core::audit::report::Evidence;
 use observer_core::connection::Opaque;
 use observer_core::context::{Extractors, MessageContext, Sampled, TraceFact, Weight};
 use observer_core::fact::Fact;
-use observer_core::ids::{ConnectionId, ExchangeId, ServiceId, TenantId};
+use observer_core::ids::{ConnectionId, ExchangeId, ServiceId, SocketId, TenantId, WorkloadId};
 use observer_core::message::{End, HeaderName, Interest, Message, MessageBody, Protocol, RequestHead};
 use observer_core::names::Names;
 use observer_core::propagation::{
@@ -15,24 +15,16 @@ use observer_core::propagation::{
 use observer_core::sampling::Point;
 use observer_core::sampling::traces::{Sighting, Traces};
 use observer_core::time::Timestamp;
+use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::Progress;
+use super::link::Link;
 use super::parties::{EndAt, Known, Parties, Party};
 use crate::config::Config;
 use crate::output::snapshot::{ErrorCount, TableUse};
 use crate::pattern::Pattern;
-use observer_core::ids::WorkloadId;
-
-/// What is kept of a connection between its messages.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Link {
-    /// The end that sends requests, once a head told.
-    client: Option<End>,
-    /// The newest exchange that is neither counted nor judged (`ignore:`, probes, telemetry).
-    uncounted: Option<u64>,
-}
 
 /// Everything between decoding and the report.
 #[derive(Debug)]
@@ -46,8 +38,10 @@ pub(super) struct Stages {
     ignore: Vec<Pattern>,
     propagation: Propagation,
     workloads: BTreeSet<WorkloadId>,
-    /// Workloads reached by connections that are not decoded. Such a connection is told once, and how long it lives is not
-    /// known: they stay hidden.
+    /// Workloads reached by connections that are not decoded, by the socket that serves one: hidden as long as it is open.
+    hidden_by: FxHashMap<SocketId, (WorkloadId, Hidden)>,
+    /// The same where the socket is not known. Such a connection is told once, and how long it lives nobody tells: they stay
+    /// hidden.
     hidden: BTreeSet<(WorkloadId, Hidden)>,
     breaks: u64,
     ticked: Timestamp,
@@ -84,6 +78,7 @@ impl Stages {
             ignore: config.ignore.clone(),
             propagation: Propagation::new(limits, config.false_alarm_rate),
             workloads: BTreeSet::new(),
+            hidden_by: FxHashMap::default(),
             hidden: BTreeSet::new(),
             breaks: 0,
             ticked: Timestamp::default(),
@@ -116,15 +111,11 @@ impl Stages {
             MessageBody::Request(head) => {
                 link.client = Some(message.from);
                 let context = self.extractors.extract(head);
-                let tenant = match &context.tenant {
-                    Fact::Present(tenant) => self.names.tenant(tenant),
-                    Fact::Absent | Fact::NotObserved => Names::UNKNOWN_TENANT,
-                };
                 let number = message.exchange.unwrap_or_default();
                 let telemetry = Self::no_hop(head);
                 let uncounted = telemetry.is_some() || self.is_ignored(head);
                 if uncounted {
-                    link.uncounted = Some(number);
+                    link.leave_out(number);
                 }
                 let host = header(head, HeaderName::HOST).and_then(|host| std::str::from_utf8(host).ok());
                 let host = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
@@ -139,24 +130,31 @@ impl Stages {
                 }
                 let exchange = ExchangeId { connection, number };
                 let protocol = message.protocol;
-                let request = Request { at, protocol, exchange, head, context: &context, tenant, uncounted };
+                let tenant = self.tenant(head, server, parties);
+                let received = Request { at, protocol, exchange, head, context: &context, tenant, uncounted };
+                let tenant =
+                    if self.extractors.asks_for_namespaces() { self.tenant(head, client, parties) } else { tenant };
+                let sent = Request { tenant, ..received };
                 let ambiguous = parties.is_ambiguous(&ends[super::place(message.from)]);
-                let sent = self.sent(&request, client, server.service(), ambiguous);
+                let sender_had_context = self.sent(&sent, client, server.service(), ambiguous);
                 if let Some(owner) = server.observed() {
-                    self.received(&request, owner, client, sent);
+                    self.received(&received, owner, client, sender_had_context);
                 }
             }
             MessageBody::Response(head) => {
                 link.client = Some(message.from.other());
+                let left_out = link.answers_left_out(message.exchange);
                 let server = parties.party(known, (message.from, true), ends, None, &mut self.names);
                 let Some(owner) = server.observed() else { return };
-                let answer =
-                    Answer { at, workload: owner.workload, connection, number: message.exchange, status: head.status };
-                let error = self.propagation.response_out(&answer);
-                let Some(error) = error.filter(|_| message.exchange.is_none() || message.exchange != link.uncounted)
-                else {
-                    return;
+                let answer = Answer {
+                    at,
+                    workload: owner.workload,
+                    connection,
+                    number: message.exchange,
+                    status: head.status.unwrap_or_default(),
                 };
+                let error = self.propagation.response_out(&answer);
+                let Some(error) = error.filter(|_| !left_out) else { return };
                 let client = parties.party(known, (message.from.other(), false), ends, None, &mut self.names);
                 let decision = |unsampled| if unsampled { Sampled::NotSampled } else { Sampled::Sampled };
                 let sampled = error.unsampled.map(decision);
@@ -176,6 +174,15 @@ impl Stages {
                     self.ledger.unattributed(owner.service, server.service(), *count);
                 }
             }
+        }
+    }
+
+    /// The tenant of a request as it is seen at the end of `party`.
+    fn tenant(&mut self, head: &RequestHead<'_>, party: Party, parties: &Parties) -> TenantId {
+        let namespace = party.observed().and_then(|owner| parties.namespace(owner.workload));
+        match self.extractors.tenant(head, namespace) {
+            Fact::Present(tenant) => self.names.tenant(&tenant),
+            Fact::Absent | Fact::NotObserved => Names::UNKNOWN_TENANT,
         }
     }
 
@@ -263,25 +270,44 @@ impl Stages {
         local: Option<End>,
         parties: &mut Parties,
     ) {
-        // Who serves is not known; the end with the lower port is taken for it (RFC 6335 section 6: clients use dynamic
-        // ports, which lie above those of services).
         let [source, destination] = ends;
-        let server = if source.address.port < destination.address.port { End::First } else { End::Second };
+        // A TLS record does not tell who serves; the end with the lower port is taken for it (RFC 6335 section 6: clients use
+        // dynamic ports, which lie above those of services).
+        let server = if kind == Opaque::Tls && source.address.port < destination.address.port {
+            End::First
+        } else {
+            End::Second
+        };
         if local.is_some_and(|local| local != server) {
             return;
         }
+        let serving = &ends[super::place(server)];
         let party = parties.party(&mut Known::default(), (server, true), ends, None, &mut self.names);
-        if let Some(owner) = party.observed() {
-            self.ledger.opaque(owner.service, kind);
-            let hidden = match kind {
-                Opaque::Tls => Hidden::Tls,
-                Opaque::Http2 => Hidden::Http2,
-            };
-            if self.hidden.len() < WORKLOADS_MAX {
+        let Some(owner) = party.observed() else { return };
+        if kind == Opaque::Unknown && !parties.serves(owner.workload, serving.address) {
+            return;
+        }
+        self.ledger.opaque(owner.service, kind);
+        let hidden = match kind {
+            Opaque::Tls => Hidden::Tls,
+            Opaque::FastCgi => Hidden::FastCgi,
+            Opaque::Unknown => Hidden::UnknownProtocol,
+        };
+        match serving.socket {
+            Some(socket) if self.hidden_by.len() < WORKLOADS_MAX => {
+                self.hidden_by.insert(socket, (owner.workload, hidden));
+            }
+            _ if self.hidden.len() < WORKLOADS_MAX => {
                 self.hidden.insert((owner.workload, hidden));
             }
-            self.hide(owner.workload, hidden, at);
+            _ => {}
         }
+        self.hide(owner.workload, hidden, at);
+    }
+
+    /// A socket is closed: what came through it hides nobody any longer.
+    pub(super) fn released(&mut self, socket: SocketId) {
+        self.hidden_by.remove(&socket);
     }
 
     /// Requests that are not seen reach a workload: see [`Propagation::hide`].
@@ -299,6 +325,7 @@ impl Stages {
     /// Forgets workloads that are no longer known: ids are not used again, and new ones must find room.
     pub(super) fn forget(&mut self, known: impl Fn(WorkloadId) -> bool) {
         self.workloads.retain(|&workload| known(workload));
+        self.hidden_by.retain(|_, &mut (workload, _)| known(workload));
         self.hidden.retain(|&(workload, _)| known(workload));
     }
 
@@ -306,7 +333,7 @@ impl Stages {
         if now.since(self.ticked) >= EXPIRY_INTERVAL {
             self.ticked = now;
             self.propagation.tick(now);
-            for &(workload, reason) in &self.hidden {
+            for &(workload, reason) in self.hidden_by.values().chain(&self.hidden) {
                 self.propagation.hide(workload, reason, now);
             }
         }

@@ -4,11 +4,16 @@ use std::net::IpAddr;
 
 use observer_core::audit::report::{Code, Finding, Hops};
 use observer_core::connection::Address;
+use observer_core::context::TenantSource;
+use observer_core::ids::SocketId;
 
 use super::*;
+use crate::attribute::live::{Group, Program, SERVER};
+use crate::capture::{CommandName, SocketEvent};
 use crate::config::{External, Pattern};
 
 const START: Timestamp = Timestamp(1_767_225_600_000_000_000);
+const TRACEPARENT: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 /// Longer than anything that was seen can have caused a hop.
 const LATER: Duration = Duration::from_mins(2);
 
@@ -41,25 +46,50 @@ impl Interface {
     }
 
     fn opaque(&mut self, source: &str, destination: &str, kind: Opaque) {
+        self.opaque_at(Tap::Wire, 0, (source, destination), kind);
+    }
+
+    fn opaque_at(&mut self, tap: Tap, cgroup: u64, (source, destination): (&str, &str), kind: Opaque) {
         let flow = flow(source, destination);
-        self.pipeline.event(&Event::Opaque { at: self.now, flow, tap: Tap::Wire, cgroup: 0, kind });
+        self.pipeline.event(&Event::Opaque { at: self.now, flow, tap, cgroup, kind });
     }
 
     fn request(&mut self, source: &str, destination: &str, host: &str) {
-        let head = format!("GET /thing HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        self.request_at(Tap::Wire, 0, (source, destination), &format!("host: {host}"));
+    }
+
+    fn request_at(&mut self, tap: Tap, cgroup: u64, ends: (&str, &str), header: &str) {
+        let head = format!("GET /thing HTTP/1.1\r\n{header}\r\n\r\n");
+        self.bytes_at(tap, cgroup, ends, head.as_bytes());
+    }
+
+    /// The first bytes that one end sends.
+    fn bytes(&mut self, source: &str, destination: &str, bytes: &[u8]) {
+        self.bytes_at(Tap::Wire, 0, (source, destination), bytes);
+    }
+
+    fn bytes_at(&mut self, tap: Tap, cgroup: u64, (source, destination): (&str, &str), bytes: &[u8]) {
         let packet = Packet {
             at: self.now,
             flow: flow(source, destination),
             seq: 1,
             ack: None,
-            wire_len: u32::try_from(head.len()).unwrap(),
-            bytes: head.as_bytes(),
-            tap: Tap::Wire,
+            wire_len: u32::try_from(bytes.len()).unwrap(),
+            bytes,
+            link: None,
+            tap,
             closes: false,
             resets: false,
             token: 0,
         };
-        self.pipeline.event(&Event::Packet { packet, cgroup: 0 });
+        self.pipeline.event(&Event::Packet { packet, cgroup });
+    }
+
+    /// The process with this id opens a connection by this socket.
+    fn learn(&mut self, socket: SocketId, pid: u32) {
+        let to = address("192.0.2.7:9090");
+        let event = SocketEvent::Connects { socket, pid, cgroup: 0, command: CommandName::default(), to };
+        self.pipeline.event(&Event::Socket(event));
     }
 
     fn report(&mut self) -> Report {
@@ -76,7 +106,7 @@ fn hop_of_cart(interface: &mut Interface) -> Hops {
 
 #[test]
 fn a_service_that_is_reached_over_what_is_not_decoded_stays_hidden_for_the_whole_run() {
-    for kind in [Opaque::Tls, Opaque::Http2] {
+    for kind in [Opaque::Tls, Opaque::FastCgi] {
         let mut interface = Interface::new(&Config::default());
         // A long connection is told once, when it opens.
         interface.opaque("10.0.0.1:41000", "10.0.0.2:8080", kind);
@@ -112,4 +142,118 @@ fn a_host_name_that_is_external_is_so_in_a_capture_file_too() {
     let hops: Vec<_> = report.hops.iter().map(|hops| (hops.service.as_str(), hops.peer.as_str())).collect();
     assert_eq!(hops, [("10.0.0.1", "10.0.0.2"), ("10.0.0.2", "external:API.partner.example")]);
     assert!(report.requests.iter().all(|row| row.service == "10.0.0.2"), "{:?}", report.requests);
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A header block in one frame that ends its stream (RFC 9113 section 6.2).
+fn headers(stream: u8, block: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0, 0, u8::try_from(block.len()).unwrap(), 1, 5, 0, 0, 0, stream];
+    frame.extend(block);
+    frame
+}
+
+/// GET of a path, which is no entry of the table (RFC 7541 appendix A).
+fn get(path: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    block.extend(path.as_bytes());
+    block
+}
+
+#[test]
+fn of_streams_that_interleave_those_that_are_ignored_make_no_errors() {
+    let mut interface = Interface::new(&Config { ignore: vec![Pattern::new("/probe*")], ..Config::default() });
+    let (client, server) = ("10.0.0.1:40000", "10.0.0.2:8080");
+    let paths = ["/probe/a", "/work", "/probe/b", "/work"];
+    let ask = |(at, path): (u8, &&str)| headers(1 + 2 * at, &get(path));
+    let asked = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0], &(0..).zip(&paths).flat_map(ask).collect::<Vec<_>>()].concat();
+    interface.bytes(client, server, &asked);
+    // :status 500
+    let answers = [5, 1, 3, 7].map(|stream| headers(stream, &[0x8e])).concat();
+    interface.bytes(server, client, &[&[0, 0, 0, 4, 0, 0, 0, 0, 0], &answers[..]].concat());
+    let errors: u64 = interface.pipeline.stages.errors().iter().map(|row| row.count).sum();
+    assert_eq!((interface.pipeline.progress().messages, errors), (8, 2));
+}
+
+#[test]
+fn what_connections_hold_together_is_bounded() {
+    let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
+    let mut interface = Interface::new(&Config { limits, ..Config::default() });
+    let indexed: Vec<u8> = [0x40, 1, b'a', 60].into_iter().chain([b'v'; 60]).collect();
+    let block = [get("/"), indexed].concat();
+    let sent: Vec<u8> = (0..20).flat_map(|at| headers(1 + 2 * at, &block)).collect();
+    let sent = [PREFACE, &sent].concat();
+    for client in 0..3000 {
+        interface.bytes(&format!("10.0.{}.{}:40000", client / 250, client % 250), "10.1.0.2:8080", &sent);
+        let Pipeline { buffered_bytes, buffered_bytes_max, .. } = interface.pipeline;
+        assert!(buffered_bytes <= buffered_bytes_max, "{buffered_bytes} for {client}");
+    }
+    let counters = interface.pipeline.connections.counters();
+    assert!(counters.tracked > 10 && counters.evicted > 0, "{counters:?}");
+    interface.wait(IDLE + LATER);
+    assert_eq!(interface.pipeline.buffered_bytes, 0);
+}
+
+#[test]
+fn the_namespace_of_a_container_is_a_tenant_where_nothing_else_yields() {
+    let id = format!("{:064x}", u64::from(std::process::id()) << 32);
+    let host = tempfile::tempdir().unwrap();
+    let bundle = host.path().join("run/containerd/io.containerd.runtime.v2.task/k8s.io").join(&id);
+    std::fs::create_dir_all(&bundle).unwrap();
+    let annotations =
+        r#"{"annotations":{"io.kubernetes.cri.container-name":"cart","io.kubernetes.cri.sandbox-namespace":"shop"}}"#;
+    std::fs::write(bundle.join("config.json"), annotations).unwrap();
+    let group = Group::new(&format!("cri-containerd-{id}.scope"));
+    let mut server = Program::python(SERVER, &[]);
+    let port = server.port();
+    group.take(&server);
+
+    let tenant = vec![TenantSource::Header("x-tenant-id".into()), TenantSource::Namespace];
+    let config = Config { tenant, ..Config::default() };
+    let options = Options { host_root: host.path().to_owned(), ..Options::of_this_host() };
+    let parties = Parties::host(&config, options);
+    let mut host = Interface { pipeline: Pipeline::among(parties, &config, Mode::Live), now: START };
+    let cart = format!("127.0.0.1:{port}");
+    let ingress = Tap::Ingress { socket: SocketId(77), looped: false };
+    let egress = Tap::Egress { socket: SocketId(78), looped: false };
+    host.request_at(ingress, group.id(), ("192.0.2.1:40000", &cart), "host: cart");
+    host.request_at(ingress, group.id(), ("192.0.2.1:40001", &cart), "x-tenant-id: acme");
+    host.request_at(egress, group.id(), ("127.0.0.1:50000", "192.0.2.7:9090"), TRACEPARENT);
+    let report = host.report();
+    let requests: Vec<_> =
+        report.requests.iter().map(|row| (row.service.as_str(), row.tenant.as_str(), row.missing)).collect();
+    assert_eq!(requests, [("cart", "acme", 1), ("cart", "shop", 1)]);
+    let ratios: Vec<_> = report.ratios.iter().map(|row| (row.service.as_str(), row.tenant.as_str())).collect();
+    assert_eq!(ratios, [("cart", "shop")], "what it sends is its namespace's, too");
+}
+
+#[test]
+fn an_unknown_protocol_hides_who_serves_it_as_long_as_its_socket_is_open() {
+    let mut server = Program::python(SERVER, &[("OTEL_SERVICE_NAME", "worker")]);
+    let own = format!("127.0.0.1:{}", server.port());
+    let config = Config::default();
+    let mut host = Interface { pipeline: Pipeline::new(&config, Mode::Live), now: START };
+    let outcomes = |host: &mut Interface, port: u16| {
+        let egress = Tap::Egress { socket: SocketId(u64::from(port)), looped: false };
+        let client = format!("127.0.0.1:{port}");
+        host.learn(SocketId(u64::from(port)), server.pid());
+        host.request_at(egress, 0, (&client, "192.0.2.7:9090"), "host: stock");
+        let hops = host.report().hops.into_iter().find(|hops| hops.service == "worker").unwrap();
+        (hops.unattributed, hops.background)
+    };
+    assert_eq!(outcomes(&mut host, 50_000), (0, 1), "it is reached by nothing");
+    // The answer that it receives as a client of something else hides nothing.
+    let ingress = |socket| Tap::Ingress { socket: SocketId(socket), looped: false };
+    host.learn(SocketId(70), server.pid());
+    host.opaque_at(ingress(70), 0, ("192.0.2.9:6379", "127.0.0.1:50070"), Opaque::Unknown);
+    assert_eq!(outcomes(&mut host, 50_001), (0, 2));
+    host.learn(SocketId(71), server.pid());
+    host.opaque_at(ingress(71), 0, ("192.0.2.1:40000", &own), Opaque::Unknown);
+    host.wait(LATER);
+    assert_eq!(outcomes(&mut host, 50_002), (1, 2), "as long as the connection lives");
+    let finding = host.report().findings.into_iter().find(|finding| finding.code == Code::NotObserved).unwrap();
+    assert!(finding.message.contains("1 connection of a protocol that is not known"), "{}", finding.message);
+    host.pipeline.event(&Event::Socket(SocketEvent::Released { socket: SocketId(71) }));
+    host.wait(LATER);
+    assert_eq!(outcomes(&mut host, 50_003), (1, 3), "until it is closed");
 }

@@ -72,6 +72,7 @@ fn a_connection_opens_carries_and_closes() {
             3000 10.0.0.1:40000 > 10.0.0.2:8080 seq 100 ack 700 len 18 GET / HTTP/1.1\r\n\r\n
             4000 10.0.0.1:40000 > 10.0.0.2:8080 seq 118 ack 700 len 0  closes
             5000 10.0.0.1:40000 > 10.0.0.2:8080 seq 119 len 0  closes
+            opaque Unknown
             6000 10.0.0.1:40000 > 10.0.0.2:8080 seq 0 len 5 early
         "]],
     );
@@ -118,7 +119,7 @@ fn fragments_are_counted_and_other_protocols_are_not() {
 }
 
 #[test]
-fn tls_and_http2_are_told_once_and_a_new_connection_on_the_same_ports_is_read() {
+fn tls_is_told_once_and_a_new_connection_on_the_same_ports_is_read() {
     let hello = [22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, 0];
     let frames = [
         tcp(ACK, 1, &hello),
@@ -127,8 +128,6 @@ fn tls_and_http2_are_told_once_and_a_new_connection_on_the_same_ports_is_read() 
         tcp(ACK | FIN, 40, b"\x15\x03\x03"),
         tcp(SYN, 99, b""),
         tcp(ACK, 100, REQUEST),
-        tcp(ACK, 200, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00"),
-        tcp(ACK, 300, b"\x00\x00\x00"),
     ];
     check(
         &pcap(RAW, &frames.map(|segment| ipv4(&segment))),
@@ -136,7 +135,30 @@ fn tls_and_http2_are_told_once_and_a_new_connection_on_the_same_ports_is_read() 
             opaque Tls
             4000 10.0.0.1:40000 > 10.0.0.2:8080 seq 40 ack 700 len 3  closes
             6000 10.0.0.1:40000 > 10.0.0.2:8080 seq 100 ack 700 len 18 GET / HTTP/1.1\r\n\r\n
-            opaque Http2
+        "]],
+    );
+}
+
+#[test]
+fn what_a_client_opens_with_tells_fastcgi_and_what_is_not_known() {
+    let begin = [1, 1, 0, 1, 0, 8, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0];
+    let frames = [
+        tcp(ACK, 1, &begin),
+        tcp(ACK, 17, b"\x01\x04\x00\x01parameters"),
+        tcp(SYN, 99, b""),
+        tcp(ACK, 100, b"PING\r\n"),
+        tcp(ACK, 106, b"PING\r\n"),
+        tcp(SYN, 199, b""),
+        tcp(ACK, 200, REQUEST),
+    ];
+    check(
+        &pcap(RAW, &frames.map(|segment| ipv4(&segment))),
+        &expect![[r"
+            opaque FastCgi
+            opaque Unknown
+            4000 10.0.0.1:40000 > 10.0.0.2:8080 seq 100 ack 700 len 6 PING\r\n
+            5000 10.0.0.1:40000 > 10.0.0.2:8080 seq 106 ack 700 len 6 PING\r\n
+            7000 10.0.0.1:40000 > 10.0.0.2:8080 seq 200 ack 700 len 18 GET / HTTP/1.1\r\n\r\n
         "]],
     );
 }

@@ -54,14 +54,16 @@ fn each_packet_over_loopback_is_seen_once() {
 }
 
 /// An Ethernet frame to everyone: the tags, and a TCP packet from 10.77.0.1:1111 to 10.77.0.2:80.
-fn frame(tags: &[[u8; 4]], payload: &[u8]) -> Vec<u8> {
+pub fn packet(tags: &[[u8; 4]], seq: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0xff; 6];
     frame.extend([2, 0, 0, 0, 0, 1]);
     frame.extend(tags.concat());
     frame.extend([0x08, 0x00, 0x45, 0]);
     frame.extend(u16::try_from(40 + payload.len()).unwrap().to_be_bytes());
     frame.extend([0, 1, 0x40, 0, 64, 6, 0, 0, 10, 77, 0, 1, 10, 77, 0, 2]);
-    frame.extend([0x04, 0x57, 0, 80, 0, 0, 0, 9, 0, 0, 0, 0, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0]);
+    frame.extend([0x04, 0x57, 0, 80]);
+    frame.extend(seq.to_be_bytes());
+    frame.extend([0, 0, 0, 0, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0]);
     frame.extend(payload);
     // Ethernet pads what is shorter than 60 bytes; padding is no payload.
     frame.resize(frame.len().max(60), 0);
@@ -81,7 +83,7 @@ fn packets_with_vlan_tags_are_seen_where_they_leave_and_where_they_arrive() {
         for payload in [REQUEST, b"G"] {
             let mut leaving = pair.in_a(|| Seen::open(&on("veth")));
             let mut arriving = pair.in_b(|| Seen::open(&on("veth")));
-            pair.in_a(|| crate::namespaces::send_frame("veth", &frame(tags, payload)));
+            pair.in_a(|| crate::namespaces::send_frame("veth", &packet(tags, 9, payload)));
             for seen in [&mut leaving, &mut arriving] {
                 seen.until("the packet", |seen| seen.stream(client, server, Side::Wire) == payload);
                 let packets = seen.flow(client, server, Side::Wire);

@@ -4,9 +4,11 @@
 //! A new workload is a file beside `http1.rs` and an entry in `WORKLOADS`.
 
 mod arms;
+mod download;
 mod figures;
 mod host;
 mod http1;
+mod nginx;
 mod precedence;
 mod process;
 mod programs;
@@ -27,7 +29,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What can be put under load.
-static WORKLOADS: [&(dyn Workload + Sync); 1] = [&http1::Http1];
+static WORKLOADS: [&(dyn Workload + Sync); 2] = [&http1::Http1, &download::Download];
 
 /// How long and what to measure.
 #[derive(clap::Args, Clone)]

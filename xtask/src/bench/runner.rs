@@ -55,7 +55,7 @@ pub(crate) fn measure(
         seconds if seconds > 0 && arms.contains(&ArmName::Observer) => Some(bench.full_load(seconds)?),
         _ => None,
     };
-    let targets = targets::judge(scenario, &figures, full_load.as_ref());
+    let targets = targets::judge(workload.aims(scenario), &figures, full_load.as_ref());
     Ok(Figures { workload: workload.name(), scenario, nothing, arms: figures, full_load, targets })
 }
 

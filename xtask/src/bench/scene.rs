@@ -12,12 +12,23 @@ pub(crate) trait Workload {
     fn name(&self) -> &'static str;
     /// The programs it runs.
     fn needs(&self) -> &'static [Needs];
+    /// What an observer must reach.
+    fn aims(&self, scenario: Scenario) -> Aims;
     /// Starts the server, in the scene's cgroup.
     ///
     /// # Errors
     ///
     /// When it does not start.
     fn start(&self, scene: &Scene) -> Result<Box<dyn Server>>;
+}
+
+/// What an observer must reach at a workload.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Aims {
+    /// Share of the throughput without it that must stay.
+    pub(crate) throughput: f64,
+    /// Its processor time for a request; `None` where nothing is asked of it.
+    pub(crate) processor_us_per_request: Option<f64>,
 }
 
 /// A running server. Stops when dropped.

@@ -3,15 +3,9 @@
 
 use super::arms::ArmName;
 use super::figures::{ArmFigures, FullLoad};
-use super::scene::Scenario;
+use super::scene::Aims;
 use serde::Serialize;
 
-/// Share of the throughput that must stay, with both ends on this host.
-const RATIO_BOTH_ENDS: f64 = 0.95;
-/// The same where the server's end alone is watched.
-const RATIO_SERVER_END: f64 = 0.98;
-/// Processor time of the observer for a request.
-const PROCESSOR_US_PER_REQUEST: f64 = 0.5;
 /// Memory of the observer.
 const PEAK_BYTES: u64 = 64 << 20;
 /// Memory after half of the long turn to its end: flat, if it grows by no more than this.
@@ -53,13 +47,13 @@ impl Target {
 }
 
 /// Judges the observer; nothing is asked of other arms.
-pub(crate) fn judge(scenario: Scenario, arms: &[ArmFigures], full_load: Option<&FullLoad>) -> Vec<Target> {
+pub(crate) fn judge(wanted: Aims, arms: &[ArmFigures], full_load: Option<&FullLoad>) -> Vec<Target> {
     let mut targets = Vec::new();
     if let Some(observer) = arms.iter().find(|arm| arm.arm == ArmName::Observer) {
-        targets.extend(ratio(scenario, observer));
-        if let Some(us) = observer.processor_us_per_request() {
-            let what = format!("processor time below {PROCESSOR_US_PER_REQUEST} us a request: {us:.3} us");
-            targets.push(Target::new(what, us < PROCESSOR_US_PER_REQUEST));
+        targets.extend(ratio(wanted.throughput, observer));
+        if let (Some(us), Some(aim)) = (observer.processor_us_per_request(), wanted.processor_us_per_request) {
+            let what = format!("processor time below {aim} us a request: {us:.3} us");
+            targets.push(Target::new(what, us < aim));
         }
     }
     if let Some(turn) = full_load {
@@ -76,11 +70,7 @@ pub(crate) fn judge(scenario: Scenario, arms: &[ArmFigures], full_load: Option<&
     targets
 }
 
-fn ratio(scenario: Scenario, observer: &ArmFigures) -> Option<Target> {
-    let wanted = match scenario {
-        Scenario::BothEnds => RATIO_BOTH_ENDS,
-        Scenario::ServerEnd => RATIO_SERVER_END,
-    };
+fn ratio(wanted: f64, observer: &ArmFigures) -> Option<Target> {
     let ratio = observer.ratio?;
     let what =
         format!("throughput at least {wanted}: {:.4} ({:.4} to {:.4})", ratio.estimate, ratio.lower, ratio.upper);
@@ -112,7 +102,9 @@ mod tests {
     fn verdict(lower: f64, upper: f64) -> Option<Verdict> {
         let ratio = Some(Interval { estimate: f64::midpoint(lower, upper), lower, upper });
         let arms = [ArmFigures { arm: ArmName::Observer, turns: Vec::new(), ratio, costs: Vec::new() }];
-        judge(Scenario::BothEnds, &arms, None).first().map(|target| target.verdict)
+        judge(Aims { throughput: 0.95, processor_us_per_request: None }, &arms, None)
+            .first()
+            .map(|target| target.verdict)
     }
 
     #[test]

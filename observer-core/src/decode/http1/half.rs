@@ -1,23 +1,10 @@
 //! One direction of a connection: where it stands and what is expected there.
 
-use super::ahead::{Ahead, Held};
 use super::chunks::Chunks;
 use super::draft::Draft;
 use super::start_line::Role;
-use crate::decode::Piece;
-use crate::message::End;
+use crate::decode::ahead::{Ahead, Distance, Held};
 use crate::time::Timestamp;
-
-/// The largest window of TCP (RFC 7323 section 2.3, 2^30): nothing that is still under way is farther behind. Everything else
-/// is ahead, so bodies of up to 3 GiB may be left out without a doubt.
-const BEHIND_MAX: u32 = 1 << 30;
-/// The farthest distance ahead that is told from behind.
-pub(super) const AHEAD_MAX: u64 = (1 << 32) - BEHIND_MAX as u64 - 1;
-
-/// Whether a sequence number is farther than another.
-pub(super) fn is_ahead(seq: u32, of: u32) -> bool {
-    (1..=AHEAD_MAX).contains(&u64::from(seq.wrapping_sub(of)))
-}
 
 /// What stands at [`Half::next`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,13 +28,6 @@ pub(super) enum Expected {
     Garbage,
     /// Bytes are missing, so anything: see the rule in [`super`].
     Adrift,
-}
-
-/// Where a piece begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Distance {
-    Behind(u32),
-    Ahead(u32),
 }
 
 /// How sure it is that a head begins where one is expected.
@@ -78,12 +58,7 @@ impl Half {
     }
 
     pub(super) fn distance(&self, seq: u32) -> Distance {
-        let ahead = seq.wrapping_sub(self.next);
-        if u64::from(ahead) > AHEAD_MAX {
-            Distance::Behind(self.next.wrapping_sub(seq))
-        } else {
-            Distance::Ahead(ahead)
-        }
+        Distance::of(seq, self.next)
     }
 
     /// Where a body of which `left` bytes are to come ends.
@@ -175,11 +150,5 @@ impl Half {
         let draft = self.draft.as_ref().map_or(0, |draft| draft.buffered_bytes());
         let ahead = self.ahead.as_ref().map_or(0, |ahead| ahead.buffered_bytes());
         draft.saturating_add(ahead)
-    }
-}
-
-impl Held {
-    pub(super) fn piece(&self, from: End) -> Piece<'_> {
-        Piece { at: self.at, from, seq: self.seq, ack: self.ack, wire_len: self.wire_len, bytes: &self.bytes }
     }
 }

@@ -13,22 +13,22 @@ const IN_PLACE_HEADERS_MAX: usize = 16;
 
 /// The wanted headers of a head, without an allocation.
 #[derive(Debug)]
-pub(super) struct Wanted<'a> {
+pub(in crate::decode) struct Wanted<'a> {
     headers: [Header<'a>; IN_PLACE_HEADERS_MAX],
     len: usize,
 }
 
 impl<'a> Wanted<'a> {
-    pub(super) fn new() -> Self {
+    pub(in crate::decode) fn new() -> Self {
         Self { headers: [Header { name: HeaderName(0), value: b"" }; IN_PLACE_HEADERS_MAX], len: 0 }
     }
 
-    pub(super) fn as_slice(&self) -> &[Header<'a>] {
+    pub(in crate::decode) fn as_slice(&self) -> &[Header<'a>] {
         self.headers.get(..self.len).unwrap_or_default()
     }
 
     /// Whether there was room.
-    fn push(&mut self, header: Header<'a>) -> bool {
+    pub(in crate::decode) fn push(&mut self, header: Header<'a>) -> bool {
         let Some(free) = self.headers.get_mut(self.len) else { return false };
         *free = header;
         self.len = self.len.saturating_add(1);

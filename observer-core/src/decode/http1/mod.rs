@@ -6,7 +6,7 @@
 //! where the next one begins: a sized body by arithmetic on sequence numbers, whether or not its bytes are shown; a chunked
 //! body by reading its chunks. What begins elsewhere is body. That knowledge is lost, the direction is *adrift*,
 //! - when bytes of a head or of chunk sizes are missing for good: they did not come within [`REORDER_WAIT_MAX`] or
-//!   the bounds of [`ahead`], or the exchange shows that the peer had them;
+//!   [`super::ahead`]'s bounds, or the exchange shows that the peer had them;
 //! - when a tap that shows heads alone leaves out chunk sizes ([`Fidelity::Heads`]);
 //! - when the length is unclear (contradicting headers), or a head was longer than what is read.
 //!
@@ -28,13 +28,12 @@
 //! one that was sent again, its first copy lost, after more had been received. Where this does not hold, text in a body at the
 //! beginning of a packet can in principle not be told from a head; nor can it in a tunnel that was opened unseen.
 
-mod ahead;
 mod chunks;
 mod draft;
 mod exchanges;
 mod framing;
 mod half;
-mod head;
+pub(super) mod head;
 mod placing;
 mod reading;
 pub(super) mod start_line;
@@ -43,10 +42,11 @@ mod turns;
 
 use std::time::Duration;
 
-use self::exchanges::Exchanges;
-use self::half::Half;
+use self::exchanges::{Answered, Exchanges};
+use self::half::{Expected, Half};
 use self::start_line::{Looks, Role, looks};
 use self::turns::Turns;
+use super::http2::Upgrade;
 use super::{Fidelity, Output, Piece};
 use crate::message::{End, Protocol};
 use crate::time::Timestamp;
@@ -65,6 +65,8 @@ pub(super) struct Http1 {
     client: End,
     /// The connection has left HTTP/1.
     quiet: bool,
+    /// It goes on in HTTP/2, with the answer to this request.
+    upgraded: Option<Answered>,
     protocol: Protocol,
     /// When the last request was told.
     asked_at: Timestamp,
@@ -81,6 +83,7 @@ impl Http1 {
             fidelity,
             client,
             quiet: false,
+            upgraded: None,
             protocol: Protocol::Http11,
             asked_at: Timestamp(0),
             requests: Half::new(),
@@ -142,6 +145,22 @@ impl Http1 {
     /// The protocol of the head that was told last.
     pub(super) fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    pub(super) fn fidelity(&self) -> Fidelity {
+        self.fidelity
+    }
+
+    /// How the connection goes on in HTTP/2, once it does.
+    pub(super) fn take_upgrade(&mut self) -> Option<Upgrade> {
+        let Answered { exchange, .. } = self.upgraded.take()?;
+        Some(Upgrade {
+            client: self.client,
+            exchange,
+            asked: self.exchanges.asked(),
+            requests_at: (self.requests.expected == Expected::Head).then_some(self.requests.next),
+            responses_at: self.responses.next,
+        })
     }
 
     /// Whether the connection has left HTTP/1.

@@ -1,12 +1,12 @@
 //! Where pieces belong: they come in as the tap saw them, bytes that follow one another go on to reading; pieces that came
 //! before their time are held, and what does not come is given up. The rules stand at the top of [`super`].
 
-use super::ahead::Held;
 use super::framing::Body;
-use super::half::{AHEAD_MAX, Distance, Expected, Standing, is_ahead};
+use super::half::{Expected, Standing};
 use super::head::{self, Reading, Wanted};
 use super::start_line::{Looks, Role, looks, looks_anywhere};
 use super::{Http1, UNANSWERED_WAIT_MAX};
+use crate::decode::ahead::{AHEAD_MAX, Distance, Held, is_ahead};
 use crate::decode::{Fidelity, Output, Piece};
 use crate::time::Timestamp;
 

@@ -95,10 +95,20 @@ impl Http1 {
             return self.leave(out);
         }
         let upgraded = status == 101 || (answered.kind == Asked::Connect && (200..300).contains(&status));
-        let head = ResponseHead { status, headers, complete: framing.is_some(), upgraded };
+        let head = ResponseHead { status: Some(status), headers, complete: framing.is_some(), upgraded };
         self.protocol = start.protocol();
         let (from, exchange, protocol) = (self.client.other(), answered.exchange, self.protocol);
-        (out.tell)(Message { at, from, exchange, protocol, body: MessageBody::Response(head) });
+        let to_http2 = status == 101
+            && framing.is_some()
+            && headers
+                .iter()
+                .any(|header| header.name == HeaderName::UPGRADE && header.value.eq_ignore_ascii_case(b"h2c"));
+        if to_http2 {
+            // The response comes in HTTP/2 (RFC 7540 section 3.2).
+            self.upgraded = Some(answered);
+        } else {
+            (out.tell)(Message { at, from, exchange, protocol, body: MessageBody::Response(head) });
+        }
         if upgraded {
             return self.leave(out);
         }

@@ -3,9 +3,9 @@
 //! A client that waits had received all that the server ever said when it asked, so the answer begins exactly there. A server
 //! that answers has received the whole request, so the next one begins exactly there. Acknowledgement numbers say both.
 
-use super::half::is_ahead;
 use super::start_line::Role;
 use crate::decode::Piece;
+use crate::decode::ahead::is_ahead;
 
 /// Where a head begins, and what its sender had received then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

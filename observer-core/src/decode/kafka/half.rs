@@ -1,11 +1,11 @@
 //! One direction of a connection: where it stands and what is expected there.
 
-use super::ahead::{Ahead, Distance, Held};
 use super::api::Api;
 use super::batches::Batches;
 use super::frame::REQUEST_HEADER_BYTES;
 use super::gather::Gather;
 use super::walk::Walk;
+use crate::decode::ahead::{Ahead, Distance, Held};
 use crate::time::Timestamp;
 
 /// What stands at [`Half::next`].

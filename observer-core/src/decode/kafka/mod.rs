@@ -38,7 +38,6 @@
 //! a number that waits for an answer.
 
 mod aborted;
-mod ahead;
 mod api;
 mod asked;
 mod batch;

@@ -2,12 +2,12 @@
 //! passed over by arithmetic; what is missing and needed is waited for, then given up. The rules stand at the top of [`super`].
 
 use super::Kafka;
-use super::ahead::Distance;
 use super::frame::{REQUEST_HEADER_BYTES, RESPONSE_HEADER_BYTES, Request, Response};
 use super::half::{Expected, Trust};
 use super::search::search;
 use super::{Output, Role};
 use crate::decode::Piece;
+use crate::decode::ahead::Distance;
 use crate::time::Timestamp;
 
 impl Kafka {

@@ -165,7 +165,7 @@ pub(super) fn trace_fact(trace: u128, parent: u64, sampled: Sampled) -> TraceFac
 }
 
 pub(super) fn message(trace: TraceFact, weight: Fact<Weight>) -> MessageContext {
-    MessageContext { trace, tracestate: Fact::Absent, baggage: Fact::Absent, weight, tenant: Fact::Absent }
+    MessageContext { trace, tracestate: Fact::Absent, baggage: Fact::Absent, weight }
 }
 
 fn render(hop: &Hop) -> String {

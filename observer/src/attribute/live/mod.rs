@@ -20,7 +20,7 @@ mod owners;
 mod sharing;
 
 /// A process that ends with the test.
-pub(super) struct Program {
+pub(crate) struct Program {
     pub(super) child: Child,
     out: BufReader<ChildStdout>,
 }
@@ -32,7 +32,7 @@ impl Program {
         Self { child, out }
     }
 
-    pub(super) fn python(script: &str, environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn python(script: &str, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new("/usr/bin/python3");
         Self::start(command.args(["-c", script]).envs(environment.iter().copied()))
     }
@@ -44,11 +44,11 @@ impl Program {
         line.split_whitespace().map(|number| number.parse().expect("a line of numbers")).collect()
     }
 
-    pub(super) fn port(&mut self) -> u16 {
+    pub(crate) fn port(&mut self) -> u16 {
         u16::try_from(self.numbers()[0]).unwrap()
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 }
@@ -62,8 +62,39 @@ impl Drop for Program {
     }
 }
 
+/// A cgroup that is removed with the test.
+pub(crate) struct Group(PathBuf);
+
+impl Group {
+    /// Below the root of the hierarchy.
+    pub(crate) fn new(name: &str) -> Self {
+        let path = Places::of_this_host().cgroup_root.expect("cgroup v2 is mounted").join(name);
+        std::fs::create_dir(&path).expect("cgroup v2 is mounted and writable");
+        Self(path)
+    }
+
+    /// Its id, as sockets name it.
+    pub(crate) fn id(&self) -> u64 {
+        std::os::linux::fs::MetadataExt::st_ino(&std::fs::metadata(&self.0).unwrap())
+    }
+
+    /// Moves a program into it.
+    pub(crate) fn take(&self, program: &Program) {
+        std::fs::write(self.0.join("cgroup.procs"), program.pid().to_string()).unwrap();
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // A cgroup can be removed once its last process is reaped.
+        while std::fs::remove_dir(&self.0).is_err_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy) {
+            std::thread::yield_now();
+        }
+    }
+}
+
 /// Listens on a port of its own, prints it, and takes connections until its standard input ends.
-pub(super) const SERVER: &str = "
+pub(crate) const SERVER: &str = "
 import socket, sys, threading
 s = socket.create_server(('127.0.0.1', 0))
 print(s.getsockname()[1], flush=True)

@@ -2,26 +2,6 @@
 
 use super::*;
 
-/// A cgroup that is removed with the test.
-struct Group(PathBuf);
-
-impl Group {
-    fn new(below: &std::path::Path, name: &str) -> Self {
-        let path = below.join(name);
-        std::fs::create_dir(&path).expect("cgroup v2 is mounted and writable");
-        Self(path)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // A cgroup can be removed once its last process is reaped.
-        while std::fs::remove_dir(&self.0).is_err_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy) {
-            std::thread::yield_now();
-        }
-    }
-}
-
 #[test]
 fn connections_that_existed_before_belong_to_their_services() {
     let mut server =
@@ -102,13 +82,12 @@ sys.stdin.read()
 
 #[test]
 fn a_container_is_known_by_its_cgroup_even_where_its_process_was_never_seen() {
-    let root = Places::of_this_host().cgroup_root.expect("cgroup v2");
     let id = format!("{:064x}", std::process::id());
-    let group = Group::new(&root, &format!("docker-{id}.scope"));
-    let cgroup = std::os::linux::fs::MetadataExt::st_ino(&std::fs::metadata(&group.0).unwrap());
+    let group = Group::new(&format!("docker-{id}.scope"));
+    let cgroup = group.id();
     let mut server = Program::python(SERVER, &[]);
     let port = server.port();
-    std::fs::write(group.0.join("cgroup.procs"), server.pid().to_string()).unwrap();
+    group.take(&server);
     let mut attribution = attribution();
     attribution.settle();
     let client = TcpStream::connect(("127.0.0.1", port)).unwrap();

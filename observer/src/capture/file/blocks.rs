@@ -2,15 +2,20 @@
 
 use observer_core::connection::{Address, Flow, Opaque, Packet, Tap};
 use observer_core::time::Timestamp;
+use observer_ebpf::opening::{Opening, opening};
 use pcap_parser::{Block, PcapBlockOwned};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::frame::{self, Link, Skip};
+use super::frame::{self, Link, Segment, Skip};
 use super::interface::{Interface, Resolution};
 use crate::capture::Event;
 
 /// Opaque connections remembered; past it all are forgotten, and each is told once more.
 const OPAQUE_MAX: usize = 1 << 16;
+/// Connections remembered that were opened; past it all are forgotten, and nobody is told if they carry what is not known.
+const OPENED_MAX: usize = 1 << 16;
+/// Bytes by which the kernel tells protocols.
+const FIRST_BYTES: usize = 16;
 /// Interfaces of one section; a file with more is damaged.
 const INTERFACES_MAX: usize = 4096;
 
@@ -33,6 +38,8 @@ pub(super) struct Blocks {
     /// The time of the newest packet.
     pub(super) newest: Timestamp,
     opaque: FxHashSet<(Address, Address)>,
+    /// Flows of clients that opened a connection and sent nothing yet, with the sequence number of their first byte.
+    opened: FxHashMap<Flow, u32>,
     pub(super) tally: Tally,
 }
 
@@ -116,9 +123,14 @@ impl Blocks {
             self.opaque.remove(&connection);
         }
         let carries = segment.wire_len > 0;
+        let is_first = self.is_first_of_client(&segment);
         let known_opaque = carries && self.opaque.contains(&connection);
         if known_opaque && !segment.closes {
             return;
+        }
+        if is_first && begins_nothing_known(segment.payload, segment.wire_len) {
+            self.tally.events += 1;
+            tell(Event::Opaque { at, flow: segment.flow, tap: Tap::Wire, cgroup: 0, kind: Opaque::Unknown });
         }
         if let Some(kind) = opaque(segment.payload).filter(|_| !known_opaque) {
             if self.opaque.len() >= OPAQUE_MAX {
@@ -142,6 +154,7 @@ impl Blocks {
                 ack: segment.ack,
                 wire_len: segment.wire_len,
                 bytes: if self.opaque.contains(&connection) { &[] } else { segment.payload },
+                link: None,
                 tap: Tap::Wire,
                 closes: segment.closes,
                 resets: segment.resets,
@@ -149,6 +162,19 @@ impl Blocks {
             };
             tell(Event::Packet { packet, cgroup: 0 });
         }
+    }
+
+    /// Whether this is the first that the end which opened the connection sends.
+    fn is_first_of_client(&mut self, segment: &Segment<'_>) -> bool {
+        if segment.opens && segment.ack.is_none() {
+            if self.opened.len() >= OPENED_MAX {
+                self.opened.clear();
+            }
+            // A SYN takes up one number before its data (RFC 9293 section 3.4).
+            self.opened.insert(segment.flow, segment.seq.wrapping_add(1));
+            return segment.wire_len > 0;
+        }
+        segment.wire_len > 0 && self.opened.remove(&segment.flow).is_some_and(|first| first == segment.seq)
     }
 }
 
@@ -159,14 +185,24 @@ fn connection(flow: Flow) -> (Address, Address) {
 
 /// What a payload begins that is not decoded.
 fn opaque(payload: &[u8]) -> Option<Opaque> {
-    // RFC 9113 section 3.4.
-    if payload.starts_with(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") {
-        return Some(Opaque::Http2);
-    }
     // A handshake record with a client's or server's hello (RFC 8446 sections 4 and 5.1): type, version, length of the record,
     // type and length of the message, version.
     match payload {
         [22, 3, 0..=4, _, _, 1 | 2, 0, _, _, 3, 0..=4, ..] => Some(Opaque::Tls),
-        _ => None,
+        _ => (opening_of(payload) == Opening::FastCgi).then_some(Opaque::FastCgi),
     }
+}
+
+/// Whether enough was captured of a connection's first payload to tell that no protocol begins like it.
+fn begins_nothing_known(payload: &[u8], wire_len: u32) -> bool {
+    let enough = usize::try_from(wire_len).map_or(FIRST_BYTES, |len| len.min(FIRST_BYTES));
+    payload.len() >= enough && opening_of(payload) == Opening::Other
+}
+
+fn opening_of(payload: &[u8]) -> Opening {
+    let mut first = [0; FIRST_BYTES];
+    first.iter_mut().zip(payload).for_each(|(to, from)| *to = *from);
+    let [low, high] =
+        [0, 8].map(|at| first.iter().skip(at).take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte)));
+    opening(low, high, u32::try_from(payload.len()).unwrap_or(u32::MAX))
 }

@@ -56,12 +56,13 @@ pub(in crate::commands) fn captured(path: &str, source: SourceName, host: &Host)
         .ok_or_else(|| Reason::new(format!("capture.cgroup {path} does not exist"), "systemd-cgls shows those that do"))
 }
 
-/// What this process may do.
+/// What this process may do, if any source can run with it.
 pub(super) fn effective(host: &Host) -> Found {
-    needs(host, &[CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON])?;
-    let full =
-        [CAP_SYS_ADMIN, CAP_NET_RAW].into_iter().filter(|capability| has(host, *capability)).map(|(_, name)| name);
-    let names: Vec<&str> = ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"].into_iter().chain(full).collect();
+    let attaches = if has(host, CAP_NET_RAW) && !has(host, CAP_NET_ADMIN) { CAP_NET_RAW } else { CAP_NET_ADMIN };
+    let least = [CAP_BPF, attaches, CAP_PERFMON];
+    needs(host, &least)?;
+    let more = [CAP_SYS_ADMIN, CAP_NET_RAW].into_iter().filter(|more| has(host, *more) && !least.contains(more));
+    let names: Vec<&str> = least.into_iter().chain(more).map(|(_, name)| name).collect();
     Ok(names.join(", "))
 }
 

@@ -140,9 +140,7 @@ fn the_least_that_the_socket_filter_takes() {
         &expect![[r#"
             THIS HOST
              kernel               ok    6.12.0
-             privileges           NO    this process lacks CAP_NET_ADMIN
-                                        → run as root, or give the program CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON
-                                        (setcap, systemd AmbientCapabilities, or the pod's securityContext)
+             privileges           ok    CAP_BPF, CAP_NET_RAW, CAP_PERFMON
              ring buffer          ok    available
              cgroup v2            ok    /sys/fs/cgroup
              lockdown             ok    none

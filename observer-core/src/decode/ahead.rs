@@ -1,15 +1,18 @@
 //! Pieces that came before the bytes in front of them: kept in the order of their sequence numbers, within bounds.
 
-use crate::decode::Piece;
+use super::Piece;
+use crate::message::End;
 use crate::time::Timestamp;
 
 /// Pieces held of one direction while earlier bytes are missing. A reordered packet overtakes a few others, seldom tens.
-const AHEAD_PIECES_MAX: usize = 64;
+pub(super) const AHEAD_PIECES_MAX: usize = 64;
 /// Bytes held of one direction while earlier bytes are missing: two of the largest GRO packets.
-const AHEAD_BYTES_MAX: usize = 128 * 1024;
+pub(super) const AHEAD_BYTES_MAX: usize = 128 * 1024;
 /// The largest window of TCP (RFC 7323 section 2.3, 2^30): nothing that is still under way is farther behind. Everything else
-/// is ahead.
+/// is ahead, so bodies of up to 3 GiB may be left out without a doubt.
 const BEHIND_MAX: u32 = 1 << 30;
+/// The farthest distance ahead that is told from behind.
+pub(super) const AHEAD_MAX: u64 = (1 << 32) - BEHIND_MAX as u64 - 1;
 
 /// Where a piece begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +24,14 @@ pub(super) enum Distance {
 impl Distance {
     /// How far `seq` is from `next`.
     pub(super) fn of(seq: u32, next: u32) -> Self {
-        let (ahead, behind) = (seq.wrapping_sub(next), next.wrapping_sub(seq));
-        if (1..=BEHIND_MAX).contains(&behind) { Self::Behind(behind) } else { Self::Ahead(ahead) }
+        let ahead = seq.wrapping_sub(next);
+        if u64::from(ahead) > AHEAD_MAX { Self::Behind(next.wrapping_sub(seq)) } else { Self::Ahead(ahead) }
     }
+}
+
+/// Whether a sequence number is farther than another.
+pub(super) fn is_ahead(seq: u32, of: u32) -> bool {
+    matches!(Distance::of(seq, of), Distance::Ahead(1..))
 }
 
 /// A piece that was copied.
@@ -31,8 +39,18 @@ impl Distance {
 pub(super) struct Held {
     pub(super) at: Timestamp,
     pub(super) seq: u32,
+    pub(super) ack: Option<u32>,
     pub(super) wire_len: u32,
     pub(super) bytes: Box<[u8]>,
+    /// As in [`Piece::link`].
+    pub(super) link: Option<u32>,
+}
+
+impl Held {
+    pub(super) fn piece(&self, from: End) -> Piece<'_> {
+        let Self { at, seq, ack, wire_len, ref bytes, link } = *self;
+        Piece { at, from, seq, ack, wire_len, bytes, link }
+    }
 }
 
 /// The pieces held of one direction.
@@ -59,8 +77,8 @@ impl Ahead {
             return;
         }
         self.bytes = self.bytes.saturating_add(piece.bytes.len());
-        let Piece { at: time, seq, wire_len, bytes, .. } = *piece;
-        self.pieces.insert(at, Held { at: time, seq, wire_len, bytes: bytes.into() });
+        let Piece { at: time, seq, ack, wire_len, bytes, link, .. } = *piece;
+        self.pieces.insert(at, Held { at: time, seq, ack, wire_len, bytes: bytes.into(), link });
     }
 
     /// The nearest piece.
