@@ -6,6 +6,7 @@
 mod ahead;
 pub mod http1;
 pub mod http2;
+pub mod kafka;
 mod opening;
 mod protocols;
 
