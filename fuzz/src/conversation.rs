@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use observer_core::context::Extractors;
-use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece};
+use observer_core::decode::{Conversation, Fidelity, Piece, Shared};
 use observer_core::message::{End, Interest, MessageBody};
 use observer_core::time::Timestamp;
 
@@ -42,7 +42,7 @@ pub fn run(input: &[u8]) {
     let fidelity =
         if input.first().is_some_and(|flags| flags & WHOLE != 0) { Fidelity::Whole } else { Fidelity::Heads };
     let mut conversation = Conversation::new(fidelity);
-    let mut anomalies = Anomalies::default();
+    let mut shared = Shared::default();
     let mut tell = |message: observer_core::message::Message<'_>| {
         if let MessageBody::Request(head) = &message.body {
             let _ = extractors.extract(head);
@@ -57,7 +57,7 @@ pub fn run(input: &[u8]) {
         rest = after;
         at = at.after(if flags & LATE != 0 { Duration::from_mins(2) } else { Duration::from_millis(1) });
         if flags & LATE != 0 {
-            conversation.overdue(at, &interest, &mut anomalies, &mut tell);
+            conversation.overdue(at, &interest, &mut shared, &mut tell);
         }
         let (from, place) = if flags & SERVER != 0 { (End::Second, 1) } else { (End::First, 0) };
         let wire_len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
@@ -67,18 +67,18 @@ pub fn run(input: &[u8]) {
         let ack = (flags & SILENT == 0).then_some(sent[1 - place]);
         let piece = Piece { at, from, seq, ack, wire_len, bytes: captured, link: None };
         if flags & LOST == 0 {
-            conversation.piece(&piece, &interest, &mut anomalies, &mut tell);
+            conversation.piece(&piece, &interest, &mut shared, &mut tell);
         }
         if flags & REPEATED != 0 {
-            conversation.piece(&piece, &interest, &mut anomalies, &mut tell);
+            conversation.piece(&piece, &interest, &mut shared, &mut tell);
         }
         if flags & CLOSES != 0 {
-            conversation.closed(from, at, &interest, &mut anomalies, &mut tell);
+            conversation.closed(from, at, &interest, &mut shared, &mut tell);
         }
         assert!(conversation.buffered_bytes() <= BUFFERED_BYTES_MAX, "{}", conversation.buffered_bytes());
     }
     for end in [End::First, End::Second] {
-        conversation.closed(end, at, &interest, &mut anomalies, &mut tell);
+        conversation.closed(end, at, &interest, &mut shared, &mut tell);
     }
     assert_eq!(conversation.buffered_bytes(), 0, "buffers are freed when a conversation ends");
 }

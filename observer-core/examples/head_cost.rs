@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use observer_core::context::{Extractors, TenantSource, WeightSource};
-use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece};
+use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece, Shared};
 use observer_core::message::{End, MessageBody};
 use observer_core::time::Timestamp;
 
@@ -68,7 +68,7 @@ fn measure(talk: &mut Talk, reads_context: bool) -> f64 {
         vec![WeightSource::Header("x-trace-weight".into()), WeightSource::Baggage("trace.weight".into())],
     );
     let mut conversation = Conversation::new(Fidelity::Heads);
-    let mut anomalies = Anomalies::default();
+    let mut shared = Shared::default();
     let (mut messages, mut valid) = (0_u64, 0_u64);
     let mut tell = |message: observer_core::message::Message<'_>| {
         messages += 1;
@@ -86,7 +86,7 @@ fn measure(talk: &mut Talk, reads_context: bool) -> f64 {
         let (seq, ack) = (seqs[end], Some(seqs[1 - end]));
         let wire_len = u32::try_from(bytes.len()).unwrap_or(0) + body;
         let piece = Piece { at, from, seq, ack, wire_len, bytes: black_box(bytes), link: None };
-        conversation.piece(&piece, extractors.interest(), &mut anomalies, &mut tell);
+        conversation.piece(&piece, extractors.interest(), &mut shared, &mut tell);
         seqs[end] = seq.wrapping_add(wire_len);
     };
     send(0, End::First, talk.beginning, 0);
@@ -104,7 +104,7 @@ fn measure(talk: &mut Talk, reads_context: bool) -> f64 {
     }
     let nanoseconds = (processor_ns() - begun) / f64::from(ROUNDS) / 2.0;
     let before = u64::from(!talk.beginning.is_empty());
-    assert_eq!((messages, anomalies), (u64::from(ROUNDS) * 2 + before, Anomalies::default()));
+    assert_eq!((messages, shared.anomalies), (u64::from(ROUNDS) * 2 + before, Anomalies::default()));
     assert!(!reads_context || valid == u64::from(ROUNDS) + before);
     nanoseconds
 }

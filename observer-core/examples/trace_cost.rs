@@ -34,7 +34,7 @@ fn main() {
                 weight: Fact::Absent,
             };
             let connection = ConnectionId(number % 64);
-            let exchange = ExchangeId { connection, number };
+            let exchange = Some(ExchangeId { connection, number });
             propagation.request_in(&Inbound {
                 at,
                 owner: Owner { service, workload },

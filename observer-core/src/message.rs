@@ -20,16 +20,28 @@ pub enum Protocol {
     Http2,
     /// gRPC over HTTP/2: the content type says so.
     Grpc,
+    /// Kafka (<https://kafka.apache.org/protocol>).
+    Kafka,
+    /// AMQP 0-9-1 (RabbitMQ).
+    Amqp,
+    /// NATS (<https://docs.nats.io/reference/reference-protocols/nats-protocol>).
+    Nats,
+    /// RESP (Redis, Valkey).
+    Redis,
 }
 
 impl Protocol {
-    /// The value of the `protocol` label: `http/1.0`, `http/1.1`, `http/2`, `grpc`.
+    /// The value of the `protocol` label: `http/1.0`, `http/1.1`, `http/2`, `grpc`, `kafka`, `amqp`, `nats`, `redis`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http10 => "http/1.0",
             Self::Http11 => "http/1.1",
             Self::Http2 => "http/2",
             Self::Grpc => "grpc",
+            Self::Kafka => "kafka",
+            Self::Amqp => "amqp",
+            Self::Nats => "nats",
+            Self::Redis => "redis",
         }
     }
 }
@@ -71,7 +83,7 @@ pub struct Message<'a> {
     pub body: MessageBody<'a>,
 }
 
-/// The three things that a decoder can tell of a message.
+/// What a decoder can tell of a message.
 #[derive(Debug)]
 pub enum MessageBody<'a> {
     /// The head of a request, whole or in part.
@@ -84,6 +96,40 @@ pub enum MessageBody<'a> {
         /// How many at least.
         count: u64,
     },
+    /// A record on its way through a broker.
+    Record(Record<'a>),
+    /// `count` records passed of which the headers were not read.
+    UnobservedRecords {
+        /// Which way they go.
+        way: Way,
+        /// As in [`Record::topic`].
+        topic: &'a str,
+        /// How many.
+        count: u64,
+    },
+}
+
+/// Which way records go between a client and a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From a producer to the broker: a hop of the producer.
+    Produced,
+    /// From the broker to a consumer: work that arrives there.
+    Fetched,
+}
+
+/// A record of Kafka, a message of AMQP or NATS, a job or an entry of a stream of Redis.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// Which way it goes.
+    pub way: Way,
+    /// What it is addressed to: a topic, an exchange or queue, a subject, a key. Where only the id of a topic is known, that in
+    /// 32 hex digits. Empty where it was not seen.
+    pub topic: &'a str,
+    /// The headers of [`Interest`], in the order of the wire, repeated ones repeatedly.
+    pub headers: &'a [Header<'a>],
+    /// Whether all headers were seen. Where it is false, a header that is not among `headers` is not observed.
+    pub complete: bool,
 }
 
 /// The head of a request.

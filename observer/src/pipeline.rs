@@ -14,7 +14,7 @@ mod tests;
 use observer_core::audit::report::{Capture, ObserverInfo, Report};
 use observer_core::audit::{Auditor, Inputs, Loss, Settings};
 use observer_core::connection::{Connection, Connections, Flow, Opaque, Packet, Tap};
-use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece};
+use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece, Shared};
 use observer_core::limits::Limits;
 use observer_core::message::End;
 use observer_core::propagation::Hidden;
@@ -87,7 +87,7 @@ pub struct Pipeline {
     parties: Parties,
     stages: Stages,
     declared: Declared,
-    anomalies: Anomalies,
+    shared: Shared,
     auditor: Auditor,
     observer: ObserverInfo,
     environment: Option<String>,
@@ -119,7 +119,7 @@ impl Pipeline {
             parties,
             stages: Stages::new(config),
             declared: Declared::new(config),
-            anomalies: Anomalies::default(),
+            shared: Shared::default(),
             auditor: Auditor::default(),
             observer: observer_info(),
             environment: config.environment.clone(),
@@ -167,7 +167,7 @@ impl Pipeline {
 
     fn packet(&mut self, packet: &Packet<'_>, cgroup: u64) {
         self.saw(packet.at);
-        let Self { connections, parties, stages, anomalies, quiet, mode, buffered_bytes, .. } = self;
+        let Self { connections, parties, stages, shared, quiet, mode, buffered_bytes, .. } = self;
         let fidelity = if *mode == Mode::File { Fidelity::Whole } else { Fidelity::Heads };
         let begin = || Line {
             conversation: Conversation::new(fidelity),
@@ -198,9 +198,9 @@ impl Pipeline {
         let mut tell = |message: observer_core::message::Message<'_>| {
             stages.message(&message, id, (between, known), &ends, parties);
         };
-        conversation.piece(&piece, &interest, anomalies, &mut tell);
+        conversation.piece(&piece, &interest, shared, &mut tell);
         if packet.closes {
-            conversation.closed(from, packet.at, &interest, anomalies, &mut tell);
+            conversation.closed(from, packet.at, &interest, shared, &mut tell);
         }
         let now = conversation.buffered_bytes();
         *buffered_bytes = buffered_bytes.saturating_sub(std::mem::replace(before, now)).saturating_add(now);
@@ -271,7 +271,7 @@ impl Pipeline {
 
     /// Tells what has waited too long for bytes that never came.
     fn overdue(&mut self, now: Timestamp) {
-        let Self { connections, parties, stages, anomalies, .. } = self;
+        let Self { connections, parties, stages, shared, .. } = self;
         let interest = stages.interest();
         for connection in connections.iter_mut() {
             if connection.state.conversation.buffered_bytes() == 0 {
@@ -284,7 +284,7 @@ impl Pipeline {
             });
             let id = connection.id;
             let Line { conversation, known, link, .. } = &mut connection.state;
-            conversation.overdue(now, &interest, anomalies, &mut |message| {
+            conversation.overdue(now, &interest, shared, &mut |message| {
                 stages.message(&message, id, (link, known), &ends, parties);
             });
         }
@@ -316,7 +316,7 @@ impl Pipeline {
             messages: self.stages.messages,
             events: counters.iter().map(|counter| counter.events).sum(),
             lost: losses.iter().map(|loss| loss.count).sum(),
-            undecodable: self.anomalies.heads_cut + self.anomalies.heads_too_long + self.anomalies.not_http,
+            undecodable: undecodable(&self.shared.anomalies),
         };
         self.auditor.report(&Inputs {
             observer: &self.observer,
@@ -376,6 +376,13 @@ fn warn_of_loss(counters: &[SourceCounters]) {
             tracing::warn!("{}: events were lost since the start: {}", counter.source, reasons.join(", "));
         }
     }
+}
+
+/// Heads, batches and the like that were there and could not be read.
+fn undecodable(anomalies: &Anomalies) -> u64 {
+    let Anomalies { heads_cut, heads_too_long, not_http, kafka, .. } = anomalies;
+    let of_kafka = [kafka.batches_hidden, kafka.headers_cut, kafka.not_kafka, kafka.malformed, kafka.unknown_versions];
+    of_kafka.into_iter().sum::<u64>() + heads_cut + heads_too_long + not_http
 }
 
 /// The place of an end in an array of both.

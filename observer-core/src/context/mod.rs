@@ -122,6 +122,16 @@ pub enum TraceFact {
     NotObserved,
 }
 
+impl TraceFact {
+    /// The valid context, if there is one.
+    pub fn valid(&self) -> Option<&TraceContext> {
+        match self {
+            Self::Valid(context) => Some(context),
+            Self::Missing | Self::Malformed(_) | Self::NotObserved => None,
+        }
+    }
+}
+
 /// What a message says of its weight (`X-Trace-Weight`): application-defined, caller-controlled.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Weight {

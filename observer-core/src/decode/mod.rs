@@ -60,12 +60,24 @@ pub struct Anomalies {
     /// What looks like a head where it is not certain that one begins: not told. Of HTTP/2 what looked like a frame and was
     /// none.
     pub doubtful_heads: u64,
+    /// Of Kafka.
+    pub kafka: kafka::Anomalies,
+}
+
+/// What the decoders of all connections share.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// What could not be decoded.
+    pub anomalies: Anomalies,
+    /// How much of a batch of records is read.
+    pub bounds: kafka::Bounds,
+    topics: kafka::TopicNames,
 }
 
 /// Where a decoder puts what it finds.
 struct Output<'o> {
     interest: &'o Interest,
-    anomalies: &'o mut Anomalies,
+    shared: &'o mut Shared,
     tell: &'o mut dyn FnMut(Message<'_>),
 }
 
@@ -93,10 +105,10 @@ impl Conversation {
         &mut self,
         piece: &Piece<'_>,
         interest: &Interest,
-        anomalies: &mut Anomalies,
+        shared: &mut Shared,
         tell: &mut dyn FnMut(Message<'_>),
     ) {
-        let mut out = Output { interest, anomalies, tell };
+        let mut out = Output { interest, shared, tell };
         match &mut self.stage {
             Stage::Decoding(decoder) => decoder.piece(piece, &mut out),
             Stage::Opening(opening) => {
@@ -104,6 +116,25 @@ impl Conversation {
                     self.stage = Stage::Decoding(decoder);
                 }
             }
+        }
+        self.reconsider();
+    }
+
+    /// A protocol that was recognised wrongly is recognised anew.
+    fn reconsider(&mut self) {
+        if let Stage::Decoding(decoder) = &self.stage
+            && decoder.is_refuted()
+        {
+            self.stage = Stage::Opening(Opening::default());
+        }
+    }
+
+    /// Where the first byte of `from` is that will be needed, if some before it are not: pieces that end before it may be left
+    /// out.
+    pub fn unneeded(&self, from: End) -> Option<u32> {
+        match &self.stage {
+            Stage::Opening(_) => None,
+            Stage::Decoding(decoder) => decoder.unneeded(from),
         }
     }
 
@@ -113,11 +144,12 @@ impl Conversation {
         &mut self,
         now: Timestamp,
         interest: &Interest,
-        anomalies: &mut Anomalies,
+        shared: &mut Shared,
         tell: &mut dyn FnMut(Message<'_>),
     ) {
         if let Stage::Decoding(decoder) = &mut self.stage {
-            decoder.overdue(now, &mut Output { interest, anomalies, tell });
+            decoder.overdue(now, &mut Output { interest, shared, tell });
+            self.reconsider();
         }
     }
 
@@ -128,12 +160,12 @@ impl Conversation {
         from: End,
         at: Timestamp,
         interest: &Interest,
-        anomalies: &mut Anomalies,
+        shared: &mut Shared,
         tell: &mut dyn FnMut(Message<'_>),
     ) {
         match &mut self.stage {
             Stage::Opening(opening) => opening.forget(from),
-            Stage::Decoding(decoder) => decoder.closed(from, at, &mut Output { interest, anomalies, tell }),
+            Stage::Decoding(decoder) => decoder.closed(from, at, &mut Output { interest, shared, tell }),
         }
     }
 

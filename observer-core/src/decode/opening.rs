@@ -4,7 +4,7 @@
 //! waits for the one behind it.
 
 use super::protocols::{Decoder, RECOGNISERS, Recognition};
-use super::{Fidelity, Output, Piece};
+use super::{Fidelity, Output, Piece, Shared};
 use crate::message::End;
 use crate::time::Timestamp;
 
@@ -35,7 +35,7 @@ impl Opening {
         if self.held.is_empty() {
             // The usual case: the first piece tells.
             let mut decoder = match Self::recognise(piece.bytes, piece.from) {
-                Found::Sure { open, client } => open(fidelity, client),
+                Found::Sure { open, client } => open(fidelity, client, out.shared),
                 Found::Perhaps => {
                     self.hold(piece);
                     return None;
@@ -63,7 +63,7 @@ impl Opening {
                 None
             }
             Found::Sure { open, client } => {
-                let mut decoder = open(fidelity, client);
+                let mut decoder = open(fidelity, client, out.shared);
                 for Short { at, from, seq, ack, bytes } in std::mem::take(&mut self.held) {
                     let wire_len = u32::try_from(bytes.len()).unwrap_or(0);
                     decoder.piece(&Piece { at, from, seq, ack, wire_len, bytes: &bytes, link: None }, out);
@@ -114,7 +114,7 @@ impl Opening {
 }
 
 enum Found {
-    Sure { open: fn(Fidelity, End) -> Decoder, client: End },
+    Sure { open: fn(Fidelity, End, &Shared) -> Decoder, client: End },
     Perhaps,
     Nothing,
 }

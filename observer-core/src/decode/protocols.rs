@@ -5,8 +5,9 @@
 use super::http1::Http1;
 use super::http1::start_line::{Looks, Role, looks_anywhere};
 use super::http2::{self, Http2};
-use super::{Fidelity, Output, Piece};
-use crate::message::{End, Protocol};
+use super::kafka::{self, Kafka};
+use super::{Fidelity, Output, Piece, Shared};
+use crate::message::{End, Message, MessageBody, Protocol, Record};
 use crate::time::Timestamp;
 
 /// What the first bytes of a piece are to a protocol.
@@ -23,15 +24,19 @@ pub(super) enum Recognition {
 /// One protocol: recognises its bytes, and opens its decoder for the end that is the client.
 pub(super) struct Recogniser {
     pub(super) recognise: fn(&[u8]) -> Recognition,
-    pub(super) open: fn(Fidelity, End) -> Decoder,
+    pub(super) open: fn(Fidelity, End, &Shared) -> Decoder,
 }
 
 /// Every protocol; the first that is sure of a connection decodes it.
-pub(super) const RECOGNISERS: [Recogniser; 2] = [
-    Recogniser { recognise: http1, open: |fidelity, client| Decoder::Http1(Http1::new(fidelity, client)) },
+pub(super) const RECOGNISERS: [Recogniser; 3] = [
+    Recogniser { recognise: http1, open: |fidelity, client, _| Decoder::Http1(Http1::new(fidelity, client)) },
+    Recogniser {
+        recognise: kafka,
+        open: |_, client, shared| Decoder::Kafka(Box::new(Kafka::new(shared.bounds, client))),
+    },
     Recogniser {
         recognise: http2::recognise,
-        open: |fidelity, client| Decoder::Http2(Box::new(Http2::new(fidelity, client))),
+        open: |fidelity, client, _| Decoder::Http2(Box::new(Http2::new(fidelity, client))),
     },
 ];
 
@@ -40,6 +45,7 @@ pub(super) const RECOGNISERS: [Recogniser; 2] = [
 pub(super) enum Decoder {
     Http1(Http1),
     Http2(Box<Http2>),
+    Kafka(Box<Kafka>),
 }
 
 impl Decoder {
@@ -53,6 +59,7 @@ impl Decoder {
                 }
             }
             Self::Http2(http2) => http2.piece(piece, out),
+            Self::Kafka(kafka) => of_kafka(out, |out| kafka.piece(piece, out)),
         }
     }
 
@@ -60,6 +67,7 @@ impl Decoder {
         match self {
             Self::Http1(http1) => http1.overdue(now, out),
             Self::Http2(http2) => http2.overdue(now, out),
+            Self::Kafka(kafka) => of_kafka(out, |out| kafka.overdue(now, out)),
         }
     }
 
@@ -67,6 +75,7 @@ impl Decoder {
         match self {
             Self::Http1(http1) => http1.closed(from, at, out),
             Self::Http2(http2) => http2.closed(from, out),
+            Self::Kafka(kafka) => of_kafka(out, |out| kafka.closed(from, out)),
         }
     }
 
@@ -74,13 +83,30 @@ impl Decoder {
         match self {
             Self::Http1(http1) => http1.protocol(),
             Self::Http2(http2) => http2.protocol(),
+            Self::Kafka(_) => Protocol::Kafka,
         }
     }
 
     pub(super) fn is_quiet(&self) -> bool {
         match self {
             Self::Http1(http1) => http1.is_quiet(),
-            Self::Http2(_) => false,
+            Self::Http2(_) | Self::Kafka(_) => false,
+        }
+    }
+
+    /// Whether what came is not of this protocol after all: it is to be recognised anew.
+    pub(super) fn is_refuted(&self) -> bool {
+        match self {
+            Self::Http1(_) | Self::Http2(_) => false,
+            Self::Kafka(kafka) => kafka.is_refuted(),
+        }
+    }
+
+    /// Where the first byte of `from` is that will be needed, if some before it are not.
+    pub(super) fn unneeded(&self, from: End) -> Option<u32> {
+        match self {
+            Self::Http1(_) | Self::Http2(_) => None,
+            Self::Kafka(kafka) => kafka.unneeded(from),
         }
     }
 
@@ -88,6 +114,7 @@ impl Decoder {
         match self {
             Self::Http1(http1) => http1.buffered_bytes(),
             Self::Http2(http2) => http2.buffered_bytes(),
+            Self::Kafka(kafka) => kafka.buffered_bytes(),
         }
     }
 }
@@ -99,4 +126,34 @@ fn http1(bytes: &[u8]) -> Recognition {
         (Looks::Perhaps, _) | (_, Looks::Perhaps) => Recognition::Perhaps,
         (Looks::No, Looks::No) => Recognition::No,
     }
+}
+
+fn kafka(bytes: &[u8]) -> Recognition {
+    match kafka::recognise(bytes) {
+        kafka::Recognition::Request => Recognition::Sure(Role::Requests),
+        kafka::Recognition::Perhaps => Recognition::Perhaps,
+        kafka::Recognition::No => Recognition::No,
+    }
+}
+
+/// Lets Kafka's decoder tell what it finds as messages of any protocol.
+fn of_kafka(out: &mut Output<'_>, decode: impl FnOnce(&mut kafka::Output<'_>)) {
+    let Output { interest, shared: Shared { anomalies, topics, .. }, tell } = out;
+    let mut tell = |message: kafka::Message<'_>| {
+        let kafka::Message { at, from, way, topic, body, .. } = message;
+        let id;
+        let topic = match topic {
+            kafka::Topic::Name(name) => name,
+            kafka::Topic::Id(number) => {
+                id = format!("{number:032x}");
+                &id
+            }
+        };
+        let body = match body {
+            kafka::Body::Record { headers } => MessageBody::Record(Record { way, topic, headers, complete: true }),
+            kafka::Body::Unobserved { count } => MessageBody::UnobservedRecords { way, topic, count },
+        };
+        tell(Message { at, from, exchange: None, protocol: Protocol::Kafka, body });
+    };
+    decode(&mut kafka::Output { interest, topics, anomalies: &mut anomalies.kafka, tell: &mut tell });
 }

@@ -1,11 +1,17 @@
 //! The memory of requests in flight: request heads and response heads come in; who can have caused a hop goes out.
 //!
+//! A record that is fetched from a broker is answered by nothing, so it is in flight for the whole 30 s; those that arrive
+//! within a tenth of a second are kept as one.
+//!
 //! "In flight" is from the head of a request to the head of its response, at most 30 s. A client that closes its connection
 //! ends nothing: the service may work on. Requests past 30 s can cause nothing any more, and are kept for a while because
 //! their response may still tell of an error.
 
+use std::time::Duration;
+
 use rustc_hash::FxHashMap;
 
+use super::class::Manner;
 use super::load::Load;
 use crate::arena::{Arena, List};
 use crate::context::{TraceContext, TraceFact, Weight};
@@ -14,10 +20,15 @@ use crate::ids::{ExchangeId, TenantId};
 use crate::limits::{ARRIVED_MEMORY, CAUSE_MEMORY};
 use crate::time::Timestamp;
 
-/// One request in flight.
+/// How long records that are kept as one may lie apart.
+const RECORDS_SPAN: Duration = Duration::from_millis(100);
+/// The tenant of records that are kept as one and do not agree on theirs.
+const MIXED: TenantId = TenantId(u32::MAX);
+
+/// One request in flight, or some records.
 #[derive(Debug)]
 pub(super) struct Flight {
-    exchange: ExchangeId,
+    origin: Origin,
     pub(super) tenant: TenantId,
     at: Timestamp,
     pub(super) brought: Brought,
@@ -27,6 +38,14 @@ pub(super) struct Flight {
     pub(super) weight: Fact<Weight>,
     /// Whether it can have caused nothing any more.
     late: bool,
+}
+
+/// What a flight stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Request(ExchangeId),
+    /// So many records.
+    Records(u32),
 }
 
 /// What a request says of its context, for what it may cause.
@@ -55,6 +74,10 @@ impl Brought {
 #[derive(Debug)]
 pub(super) struct InFlight {
     list: List,
+    /// The newest flight of records, if there is one.
+    records: Option<u32>,
+    /// Records with a context, which are counted below, too.
+    linkable: u32,
     with_context: u32,
     without: u32,
     unknown: u32,
@@ -85,6 +108,8 @@ impl InFlight {
     pub(super) fn new(at: Timestamp) -> Self {
         Self {
             list: List::EMPTY,
+            records: None,
+            linkable: 0,
             with_context: 0,
             without: 0,
             unknown: 0,
@@ -98,8 +123,11 @@ impl InFlight {
         self.with_context.saturating_add(self.without).saturating_add(self.unknown)
     }
 
-    pub(super) fn causes(&self) -> Causes {
-        match (self.with_context, self.without, self.unknown) {
+    /// What they say as causes of a hop. Whoever handles a record may begin a trace of its own that links to the record's
+    /// (OpenTelemetry semantic conventions for messaging, "Trace structure"): to a new trace, it is as if they brought none.
+    pub(super) fn causes(&self, manner: Manner) -> Causes {
+        let linked = if manner == Manner::NewTrace { self.linkable } else { 0 };
+        match (self.with_context.saturating_sub(linked), self.without.saturating_add(linked), self.unknown) {
             (0, 0, 0) => Causes::Nobody,
             (1.., 1.., _) => Causes::Mixed,
             (_, _, 1..) => Causes::Unknown,
@@ -113,7 +141,7 @@ impl InFlight {
         let count = u128::from(self.count());
         let agree = count.saturating_mul(self.tenant_squares) == self.tenant_sum.saturating_mul(self.tenant_sum);
         let tenant = self.tenant_sum.checked_div(count).filter(|_| agree)?;
-        u32::try_from(tenant).ok().map(TenantId)
+        u32::try_from(tenant).ok().map(TenantId).filter(|&tenant| tenant != MIXED)
     }
 
     /// The only one.
@@ -132,9 +160,19 @@ impl InFlight {
             if end > now {
                 return;
             }
-            flight.late = true;
-            self.leaves(flight.brought, flight.tenant, end);
-            flights.arena.transfer(&mut self.list, &mut flights.late, key);
+            let (brought, tenant) = (flight.brought, flight.tenant);
+            if let Origin::Records(count) = flight.origin {
+                self.leave(brought, tenant, count, end);
+                if brought == Brought::Context {
+                    self.linkable = self.linkable.saturating_sub(count);
+                }
+                self.records = self.records.filter(|&newest| newest != key);
+                flights.arena.remove(&mut self.list, key);
+            } else {
+                flight.late = true;
+                self.leave(brought, tenant, 1, end);
+                flights.arena.transfer(&mut self.list, &mut flights.late, key);
+            }
         }
     }
 
@@ -146,23 +184,29 @@ impl InFlight {
         }
     }
 
-    fn enters(&mut self, brought: Brought, tenant: TenantId, at: Timestamp) {
-        let tenant = u128::from(tenant.0);
+    fn enter(&mut self, brought: Brought, tenant: TenantId, count: u32, at: Timestamp) {
+        let [sum, squares] = moments(tenant, count);
         let counter = self.counter(brought);
-        *counter = counter.saturating_add(1);
-        self.tenant_sum = self.tenant_sum.saturating_add(tenant);
-        self.tenant_squares = self.tenant_squares.saturating_add(tenant.saturating_mul(tenant));
+        *counter = counter.saturating_add(count);
+        self.tenant_sum = self.tenant_sum.saturating_add(sum);
+        self.tenant_squares = self.tenant_squares.saturating_add(squares);
         self.load.set(self.count(), at);
     }
 
-    fn leaves(&mut self, brought: Brought, tenant: TenantId, at: Timestamp) {
-        let tenant = u128::from(tenant.0);
+    fn leave(&mut self, brought: Brought, tenant: TenantId, count: u32, at: Timestamp) {
+        let [sum, squares] = moments(tenant, count);
         let counter = self.counter(brought);
-        *counter = counter.saturating_sub(1);
-        self.tenant_sum = self.tenant_sum.saturating_sub(tenant);
-        self.tenant_squares = self.tenant_squares.saturating_sub(tenant.saturating_mul(tenant));
+        *counter = counter.saturating_sub(count);
+        self.tenant_sum = self.tenant_sum.saturating_sub(sum);
+        self.tenant_squares = self.tenant_squares.saturating_sub(squares);
         self.load.set(self.count(), at);
     }
+}
+
+/// What `count` requests of a tenant add to the sum of tenants and to that of their squares.
+fn moments(tenant: TenantId, count: u32) -> [u128; 2] {
+    let sum = u128::from(tenant.0).saturating_mul(u128::from(count));
+    [sum, sum.saturating_mul(u128::from(tenant.0))]
 }
 
 /// The requests in flight at all workloads.
@@ -193,27 +237,62 @@ impl Flights {
     pub(super) fn begin(
         &mut self,
         at: Timestamp,
-        exchange: ExchangeId,
+        exchange: Option<ExchangeId>,
         trace: &TraceFact,
         tenant: TenantId,
         weight: Fact<Weight>,
         here: &mut InFlight,
     ) -> bool {
         here.expire(self, at);
+        if exchange.is_none() && self.joins(at, trace, tenant, here) {
+            return true;
+        }
         if self.arena.len() >= self.limit && !self.drop_oldest_late() {
             self.refused = self.refused.saturating_add(1);
             return false;
         }
         let brought = Brought::of(trace);
-        let context = match trace {
-            TraceFact::Valid(context) => Some(*context),
-            _ => None,
-        };
-        let flight = Flight { exchange, tenant, at, brought, trace: context, weight, late: false };
+        let context = trace.valid().copied();
+        let origin = exchange.map_or(Origin::Records(1), Origin::Request);
+        let flight = Flight { origin, tenant, at, brought, trace: context, weight, late: false };
         let Some(key) = self.arena.push(&mut here.list, flight) else { return false };
-        here.enters(brought, tenant, at);
-        // An exchange is told once; should it be told twice, the first one is left to expire.
-        self.by_exchange.insert(exchange, key);
+        here.enter(brought, tenant, 1, at);
+        match exchange {
+            // An exchange is told once; should it be told twice, the first one is left to expire.
+            Some(exchange) => {
+                self.by_exchange.insert(exchange, key);
+            }
+            None => {
+                here.records = Some(key);
+                here.linkable = here.linkable.saturating_add(u32::from(brought == Brought::Context));
+            }
+        }
+        true
+    }
+
+    /// A record arrives: whether it could be added to those of a moment ago.
+    fn joins(&mut self, at: Timestamp, trace: &TraceFact, tenant: TenantId, here: &mut InFlight) -> bool {
+        let brought = Brought::of(trace);
+        let Some(flight) = here.records.and_then(|key| self.arena.get_mut(key)) else { return false };
+        let Origin::Records(count) = &mut flight.origin else { return false };
+        if flight.brought != brought || flight.at.after(RECORDS_SPAN) < at {
+            return false;
+        }
+        let (before, now) = (flight.tenant, if flight.tenant == tenant { tenant } else { MIXED });
+        // What is not the same in all of them is not known.
+        if flight.trace.map(|context| context.trace_id) != trace.valid().map(|context| context.trace_id) {
+            flight.trace = None;
+            flight.weight = Fact::NotObserved;
+        }
+        flight.tenant = now;
+        let others = *count;
+        *count = count.saturating_add(1);
+        if now != before {
+            here.leave(brought, before, others, at);
+            here.enter(brought, now, others, at);
+        }
+        here.enter(brought, now, 1, at);
+        here.linkable = here.linkable.saturating_add(u32::from(brought == Brought::Context));
         true
     }
 
@@ -225,7 +304,7 @@ impl Flights {
             return self.arena.remove(&mut self.late, key);
         }
         let flight = self.arena.remove(&mut here.list, key)?;
-        here.leaves(flight.brought, flight.tenant, at);
+        here.leave(flight.brought, flight.tenant, 1, at);
         Some(flight)
     }
 
@@ -256,8 +335,10 @@ impl Flights {
     fn drop_oldest_late(&mut self) -> bool {
         let Some(key) = self.late.first() else { return false };
         let Some(flight) = self.arena.remove(&mut self.late, key) else { return false };
-        if self.by_exchange.get(&flight.exchange) == Some(&key) {
-            self.by_exchange.remove(&flight.exchange);
+        if let Origin::Request(exchange) = flight.origin
+            && self.by_exchange.get(&exchange) == Some(&key)
+        {
+            self.by_exchange.remove(&exchange);
         }
         true
     }

@@ -22,7 +22,7 @@ mod view;
 mod weight;
 
 pub use correction::{Correction, Example};
-pub use telemetry::{NoHop, no_hop};
+pub use telemetry::{NoHop, is_telemetry_topic, no_hop};
 pub use tracker::{Propagation, PropagationCounters};
 pub use view::Hidden;
 pub use weight::WeightOutcome;
@@ -89,15 +89,15 @@ pub struct Owner {
     pub service: ServiceId,
 }
 
-/// A request that reaches a workload.
+/// A request, or a record, that reaches a workload.
 #[derive(Debug)]
 pub struct Inbound<'a> {
     /// When its head was seen.
     pub at: Timestamp,
     /// Who serves it.
     pub owner: Owner,
-    /// Which exchange it opens.
-    pub exchange: ExchangeId,
+    /// Which exchange it opens; `None`: a record from a broker, which nothing answers.
+    pub exchange: Option<ExchangeId>,
     /// What it says.
     pub context: &'a MessageContext,
     /// Its tenant ([`crate::names::Names::UNKNOWN_TENANT`] where it names none).
@@ -113,8 +113,6 @@ pub struct Outbound<'a> {
     pub owner: Owner,
     /// Whom it goes to.
     pub peer: ServiceId,
-    /// Which exchange it opens.
-    pub exchange: ExchangeId,
     /// What it says.
     pub context: &'a MessageContext,
     /// Its tenant ([`crate::names::Names::UNKNOWN_TENANT`] where it names none).

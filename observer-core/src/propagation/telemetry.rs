@@ -55,6 +55,15 @@ const JAEGER: &str = "/api/traces";
 /// Prometheus' default scrape path and that of federation; the sampling strategies of Jaeger's agent.
 const FETCHED: [&str; 3] = ["/metrics", "/federate", "/sampling"];
 
+/// Topics of collectors and of brokers themselves: those that the Kafka exporters of the OpenTelemetry Collector and of Jaeger
+/// and Zipkin's collector use unless they are told otherwise.
+const TOPICS: [&str; 5] = ["otlp_spans", "otlp_metrics", "otlp_logs", "jaeger-spans", "zipkin"];
+
+/// Whether what is sent to a topic is telemetry, or the broker's own (Kafka's names begin with two underscores).
+pub fn is_telemetry_topic(topic: &str) -> bool {
+    TOPICS.contains(&topic) || topic.starts_with("__")
+}
+
 /// Beginnings of user agents.
 const AGENTS: [(&str, NoHop); 14] = [
     ("kube-probe/", NoHop::Probe),

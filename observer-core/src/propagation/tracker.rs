@@ -109,7 +109,9 @@ impl Propagation {
         };
         self.since.get_or_insert(at);
         workload.last_at = at;
-        workload.view.caught_up(request.exchange.connection);
+        if let Some(exchange) = request.exchange {
+            workload.view.caught_up(exchange.connection);
+        }
         if *trace == TraceFact::NotObserved {
             workload.view.hide(Hidden::HeadCut, at);
         }
@@ -285,7 +287,7 @@ impl Workload {
             return Hop { tenant, ..hop(Outcome::Ambiguous) };
         }
         let manner = if trace.is_some() { Manner::NewTrace } else { Manner::Bare };
-        let outcome = match self.in_flight.causes() {
+        let outcome = match self.in_flight.causes(manner) {
             Causes::Nobody => Outcome::Background,
             Causes::AllWithContext => manner.accusation(),
             Causes::NoneWithContext => Outcome::Rooted,

@@ -1,6 +1,6 @@
 //! Properties of the decoder over made-up conversations.
 
-use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece};
+use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece, Shared};
 use observer_core::message::End;
 use observer_core::time::Timestamp;
 use proptest::prelude::*;
@@ -146,7 +146,7 @@ proptest! {
 
 #[test]
 fn a_head_without_an_end_holds_no_more_than_a_head() {
-    let (interest, mut anomalies) = (interest(), Anomalies::default());
+    let (interest, mut shared) = (interest(), Shared::default());
     let mut conversation = Conversation::new(Fidelity::Whole);
     let mut told = Vec::new();
     let mut seq = 0_u32;
@@ -155,13 +155,13 @@ fn a_head_without_an_end_holds_no_more_than_a_head() {
         let wire_len = len(bytes.len());
         let (at, from) = (Timestamp(1), End::First);
         let piece = Piece { at, from, seq, ack: Some(1), wire_len, bytes: &bytes, link: None };
-        conversation.piece(&piece, &interest, &mut anomalies, &mut |message| told.push(format!("{:?}", message.body)));
+        conversation.piece(&piece, &interest, &mut shared, &mut |message| told.push(format!("{:?}", message.body)));
         seq += wire_len;
         assert!(conversation.buffered_bytes() < 140_000, "{}", conversation.buffered_bytes());
     }
     assert_eq!(told.len(), 1);
     assert!(told[0].contains("complete: false") && told[0].contains("/endless"), "{told:?}");
-    assert_eq!(anomalies.heads_too_long, 1);
+    assert_eq!(shared.anomalies.heads_too_long, 1);
     assert_eq!(conversation.buffered_bytes(), 0);
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece};
+use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece, Shared};
 use observer_core::message::{End, Interest, Message, MessageBody};
 use observer_core::time::Timestamp;
 
@@ -67,20 +67,20 @@ pub(crate) fn interest() -> Interest {
 
 /// What is told of pieces, a line a message, and what is counted.
 pub(crate) fn tell(fidelity: Fidelity, pieces: &[Owned]) -> (Vec<String>, Anomalies) {
-    let (interest, mut anomalies, mut lines) = (interest(), Anomalies::default(), Vec::new());
+    let (interest, mut shared, mut lines) = (interest(), Shared::default(), Vec::new());
     let mut conversation = Conversation::new(fidelity);
     for piece in pieces {
         let Owned { at, from, seq, ack, wire_len, ref bytes, link } = *piece;
         let piece = Piece { at: Timestamp(at), from, seq, ack, wire_len, bytes, link };
-        conversation.piece(&piece, &interest, &mut anomalies, &mut |message| lines.push(line(&message, &interest)));
+        conversation.piece(&piece, &interest, &mut shared, &mut |message| lines.push(line(&message, &interest)));
         assert!(conversation.buffered_bytes() <= 600 * 1024, "{}", conversation.buffered_bytes());
     }
     for from in [End::First, End::Second] {
         let at = Timestamp(pieces.last().map_or(0, |piece| piece.at));
-        conversation.closed(from, at, &interest, &mut anomalies, &mut |message| lines.push(line(&message, &interest)));
+        conversation.closed(from, at, &interest, &mut shared, &mut |message| lines.push(line(&message, &interest)));
     }
     assert_eq!(conversation.buffered_bytes(), 0, "buffers are freed when a conversation ends");
-    (lines, anomalies)
+    (lines, shared.anomalies)
 }
 
 fn line(message: &Message<'_>, interest: &Interest) -> String {
@@ -99,6 +99,10 @@ fn line(message: &Message<'_>, interest: &Interest) -> String {
             )
         }
         MessageBody::Unobserved { count } => (format!("unobserved {count}"), &[][..], true),
+        MessageBody::Record(record) => (format!("{:?} {}", record.way, record.topic), record.headers, record.complete),
+        MessageBody::UnobservedRecords { way, topic, count } => {
+            (format!("{way:?} {topic} unobserved {count}"), &[][..], true)
+        }
     };
     let _ = write!(line, "{end} {exchange} {protocol} {what}{}", if complete { "" } else { " incomplete" });
     for header in headers {

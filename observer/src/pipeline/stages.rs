@@ -7,16 +7,18 @@ use observer_core::connection::Opaque;
 use observer_core::context::{Extractors, MessageContext, Sampled, TraceFact, Weight};
 use observer_core::fact::Fact;
 use observer_core::ids::{ConnectionId, ExchangeId, ServiceId, SocketId, TenantId, WorkloadId};
-use observer_core::message::{End, HeaderName, Interest, Message, MessageBody, Protocol, RequestHead};
+use observer_core::message::{End, HeaderName, Interest, Message, MessageBody, Protocol, Record, RequestHead, Way};
 use observer_core::names::Names;
 use observer_core::propagation::{
-    Answer, Hidden, Hop, Inbound, NoHop, Outbound, Outcome, Owner, Propagation, WeightOutcome, no_hop,
+    Answer, Hidden, Hop, Inbound, NoHop, Outbound, Outcome, Owner, Propagation, WeightOutcome, is_telemetry_topic,
+    no_hop,
 };
 use observer_core::sampling::Point;
 use observer_core::sampling::traces::{Sighting, Traces};
 use observer_core::time::Timestamp;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::rc::Rc;
 
 use super::Progress;
@@ -43,6 +45,8 @@ pub(super) struct Stages {
     /// The same where the socket is not known. Such a connection is told once, and how long it lives nobody tells: they stay
     /// hidden.
     hidden: BTreeSet<(WorkloadId, Hidden)>,
+    /// Where the name of a topic is put together.
+    written: String,
     breaks: u64,
     ticked: Timestamp,
 }
@@ -51,7 +55,8 @@ pub(super) struct Stages {
 struct Request<'a> {
     at: Timestamp,
     protocol: Protocol,
-    exchange: ExchangeId,
+    /// `None`: a record, which nothing answers.
+    exchange: Option<ExchangeId>,
     head: &'a RequestHead<'a>,
     context: &'a MessageContext,
     tenant: TenantId,
@@ -80,6 +85,7 @@ impl Stages {
             workloads: BTreeSet::new(),
             hidden_by: FxHashMap::default(),
             hidden: BTreeSet::new(),
+            written: String::new(),
             breaks: 0,
             ticked: Timestamp::default(),
         }
@@ -128,7 +134,7 @@ impl Stages {
                     // It exports spans or metrics.
                     self.ledger.takes_part(owner.service);
                 }
-                let exchange = ExchangeId { connection, number };
+                let exchange = Some(ExchangeId { connection, number });
                 let protocol = message.protocol;
                 let tenant = self.tenant(head, server, parties);
                 let received = Request { at, protocol, exchange, head, context: &context, tenant, uncounted };
@@ -162,6 +168,10 @@ impl Stages {
                 let tenant = error.tenant.unwrap_or(Names::UNKNOWN_TENANT);
                 self.ledger.error(owner.service, tenant, sampled, Sight { at, trace, peer: client.service() });
             }
+            MessageBody::Record(record) => self.record(message, record, (link, known), ends, parties),
+            MessageBody::UnobservedRecords { way, topic, count } => {
+                self.unobserved_records(message, (*way, topic, *count), (link, known), ends, parties);
+            }
             MessageBody::Unobserved { count } => {
                 let client_end = link.client.unwrap_or(message.from);
                 let client = parties.party(known, (client_end, false), ends, None, &mut self.names);
@@ -177,6 +187,79 @@ impl Stages {
         }
     }
 
+    /// A record passes between a client and a broker. The broker itself neither receives it nor sends it on: what a producer
+    /// sends goes to the topic, what a consumer receives comes from there.
+    fn record(
+        &mut self,
+        message: &Message<'_>,
+        record: &Record<'_>,
+        (link, known): (&mut Link, &mut Known),
+        ends: &[EndAt; 2],
+        parties: &mut Parties,
+    ) {
+        let Record { way, topic, headers, complete } = *record;
+        let head = RequestHead { method: "", path: topic, headers, complete };
+        let client = self.client_of_broker(message, way, (link, known), ends, parties);
+        let topic = self.topic(message.protocol, topic);
+        let Some(owner) = client.observed() else { return };
+        let uncounted = is_telemetry_topic(head.path) || self.is_ignored(&head);
+        let context = self.extractors.extract(&head);
+        if context.trace.valid().is_some() && !uncounted {
+            self.ledger.takes_part(topic);
+        }
+        let tenant = self.tenant(&head, client, parties);
+        let Message { at, protocol, .. } = *message;
+        let request = Request { at, protocol, exchange: None, head: &head, context: &context, tenant, uncounted };
+        match way {
+            Way::Produced => {
+                self.sent(&request, client, topic, false);
+            }
+            Way::Fetched => self.received(&request, owner, Party::Peer(topic), false),
+        }
+    }
+
+    /// Records pass of which the headers were not read.
+    fn unobserved_records(
+        &mut self,
+        message: &Message<'_>,
+        (way, topic, count): (Way, &str, u64),
+        (link, known): (&mut Link, &mut Known),
+        ends: &[EndAt; 2],
+        parties: &mut Parties,
+    ) {
+        let client = self.client_of_broker(message, way, (link, known), ends, parties);
+        let topic = self.topic(message.protocol, topic);
+        let Some(owner) = client.observed() else { return };
+        match way {
+            Way::Produced => self.ledger.unattributed(owner.service, topic, count),
+            Way::Fetched => {
+                self.ledger.unobserved(owner.service, message.protocol, count);
+                self.hide(owner.workload, Hidden::Loss, message.at);
+            }
+        }
+    }
+
+    fn client_of_broker(
+        &mut self,
+        message: &Message<'_>,
+        way: Way,
+        (link, known): (&mut Link, &mut Known),
+        ends: &[EndAt; 2],
+        parties: &mut Parties,
+    ) -> Party {
+        let client = if way == Way::Produced { message.from } else { message.from.other() };
+        link.client = Some(client);
+        parties.party(known, (client, false), ends, None, &mut self.names)
+    }
+
+    /// A topic as a peer: `kafka:orders`.
+    fn topic(&mut self, protocol: Protocol, topic: &str) -> ServiceId {
+        self.written.clear();
+        let topic = if topic.is_empty() { "?" } else { topic };
+        let _ = write!(self.written, "{}:{topic}", protocol.as_str());
+        self.names.peer(&self.written)
+    }
+
     /// The tenant of a request as it is seen at the end of `party`.
     fn tenant(&mut self, head: &RequestHead<'_>, party: Party, parties: &Parties) -> TenantId {
         let asked = party.observed().filter(|_| self.extractors.asks_for_namespaces());
@@ -190,7 +273,7 @@ impl Stages {
     /// The sender's sight of a request. Returns whether a request that caused it is known to have had a context.
     fn sent(&mut self, request: &Request<'_>, client: Party, peer: ServiceId, ambiguous: bool) -> bool {
         let Some(owner) = client.observed().filter(|_| !request.uncounted) else { return false };
-        let Request { at, context, tenant, exchange, head, .. } = *request;
+        let Request { at, context, tenant, head, .. } = *request;
         let hop = if ambiguous {
             Hop {
                 outcome: Outcome::Unattributed,
@@ -202,7 +285,7 @@ impl Stages {
             }
         } else {
             let (method, path) = (head.method, head.path);
-            self.propagation.request_out(&Outbound { at, owner, peer, exchange, context, tenant, method, path })
+            self.propagation.request_out(&Outbound { at, owner, peer, context, tenant, method, path })
         };
         if matches!(hop.outcome, Outcome::Lost | Outcome::Restarted | Outcome::Flipped) {
             self.breaks += 1;

@@ -2,7 +2,7 @@
 //! its own and read back as the observer reads any connection.
 
 use anyhow::{Context, Result, bail};
-use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece};
+use observer_core::decode::{Conversation, Fidelity, Piece, Shared};
 use observer_core::message::{End, Header, HeaderName, Interest, Message, MessageBody};
 use observer_core::time::Timestamp;
 use serde_json::Value;
@@ -192,7 +192,7 @@ impl<'i> Connection<'i> {
         self.sent[place] = seq.wrapping_add(wire_len);
         let mut found = Vec::new();
         self.conversation
-            .piece(&piece, self.interest, &mut Anomalies::default(), &mut |message| fields(&message, &mut found));
+            .piece(&piece, self.interest, &mut Shared::default(), &mut |message| fields(&message, &mut found));
         found
     }
 }
@@ -208,7 +208,7 @@ fn fields(message: &Message<'_>, found: &mut Vec<Found>) {
             found.push(Found::Pseudo(":status", head.status.map_or_else(String::new, |status| status.to_string())));
             head.headers
         }
-        MessageBody::Unobserved { .. } => &[],
+        _ => &[],
     };
     let value = |header: &Header<'_>| String::from_utf8_lossy(header.value).into_owned();
     let headers = headers.iter().filter(|header| is_told(header.name));

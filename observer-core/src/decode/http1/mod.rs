@@ -137,7 +137,7 @@ impl Http1 {
             self.settle(role, at, out);
         }
         if role == Role::Responses && !self.quiet {
-            let missed = self.exchanges.end(&mut out.anomalies.unpaired);
+            let missed = self.exchanges.end(&mut out.shared.anomalies.unpaired);
             self.unobserved(missed, at, out);
         }
     }

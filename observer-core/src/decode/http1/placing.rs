@@ -157,7 +157,7 @@ impl Http1 {
         if ahead.has_room(piece) {
             return ahead.hold(piece, half.next);
         }
-        out.anomalies.reorder_overflow = out.anomalies.reorder_overflow.saturating_add(1);
+        out.shared.anomalies.reorder_overflow = out.shared.anomalies.reorder_overflow.saturating_add(1);
         self.settle(role, piece.at, out);
         if !self.quiet {
             self.place(role, piece, out);
@@ -194,12 +194,12 @@ impl Http1 {
             // Of several the last one counts.
             let earlier = self.requests.ahead.take();
             let other = earlier.is_some_and(|ahead| ahead.first().is_some_and(|held| held.seq != piece.seq));
-            out.anomalies.doubtful_heads = out.anomalies.doubtful_heads.saturating_add(u64::from(other));
+            out.shared.anomalies.doubtful_heads = out.shared.anomalies.doubtful_heads.saturating_add(u64::from(other));
             return self.hold(role, piece, out);
         }
         if looks == Looks::Yes {
             self.half_mut(role).next = piece.seq.wrapping_add(piece.wire_len);
-            out.anomalies.doubtful_heads = out.anomalies.doubtful_heads.saturating_add(1);
+            out.shared.anomalies.doubtful_heads = out.shared.anomalies.doubtful_heads.saturating_add(1);
         }
     }
 

@@ -44,7 +44,7 @@ impl Http1 {
                     }
                     Step::Bad => {
                         half.drift();
-                        out.anomalies.not_http = out.anomalies.not_http.saturating_add(1);
+                        out.shared.anomalies.not_http = out.shared.anomalies.not_http.saturating_add(1);
                         rest.len()
                     }
                 },
@@ -140,7 +140,7 @@ impl Http1 {
                 len
             }
             Progress::TooLong => {
-                out.anomalies.heads_too_long = out.anomalies.heads_too_long.saturating_add(1);
+                out.shared.anomalies.heads_too_long = out.shared.anomalies.heads_too_long.saturating_add(1);
                 self.tell_part(role, &draft, out);
                 bytes.len()
             }
@@ -160,7 +160,7 @@ impl Http1 {
         }
         if half.standing == Standing::Certain {
             half.expected = Expected::Garbage;
-            out.anomalies.not_http = out.anomalies.not_http.saturating_add(1);
+            out.shared.anomalies.not_http = out.shared.anomalies.not_http.saturating_add(1);
         } else {
             half.drift();
         }
@@ -170,7 +170,7 @@ impl Http1 {
     pub(super) fn cut(&mut self, role: Role, draft: &Draft, out: &mut Output<'_>) {
         self.exchanges.lost();
         if draft.start().is_some() {
-            out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
+            out.shared.anomalies.heads_cut = out.shared.anomalies.heads_cut.saturating_add(1);
             self.tell_part(role, draft, out);
         } else if self.half(role).standing == Standing::Certain || draft.looks() == Looks::Yes {
             self.missed(role, draft.at, out);
@@ -187,7 +187,7 @@ impl Http1 {
         if role == Role::Requests && self.exchanges.may_leave() {
             return;
         }
-        out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
+        out.shared.anomalies.heads_cut = out.shared.anomalies.heads_cut.saturating_add(1);
         if role == Role::Requests {
             let count = self.exchanges.missed();
             self.unobserved(count, at, out);

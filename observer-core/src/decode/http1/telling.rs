@@ -63,7 +63,7 @@ impl Http1 {
 
     fn tell_request(&mut self, found: &Found<'_>, (method, target): (&str, &[u8]), out: &mut Output<'_>) {
         let Found { at, place, start, headers, framing, .. } = *found;
-        let missed = self.exchanges.asks(place.ack, self.requests.standing, &mut out.anomalies.unpaired);
+        let missed = self.exchanges.asks(place.ack, self.requests.standing, &mut out.shared.anomalies.unpaired);
         if self.exchanges.has_left() {
             return self.leave(out);
         }
@@ -76,7 +76,7 @@ impl Http1 {
             _ if headers.iter().any(|header| header.name == HeaderName::UPGRADE) => Asked::Upgrade,
             _ => Asked::Other,
         };
-        let number = self.exchanges.ask(kind, place.ack, &mut out.anomalies.unpaired);
+        let number = self.exchanges.ask(kind, place.ack, &mut out.shared.anomalies.unpaired);
         self.asked_at = at;
         let path = path(method, target);
         let head = RequestHead { method, path: &path, headers, complete: framing.is_some() };
@@ -89,7 +89,7 @@ impl Http1 {
 
     fn tell_response(&mut self, found: &Found<'_>, status: u16, out: &mut Output<'_>) {
         let Found { at, place, start, headers, framing, .. } = *found;
-        let answered = self.exchanges.answer(place.seq, self.responses.standing, &mut out.anomalies.unpaired);
+        let answered = self.exchanges.answer(place.seq, self.responses.standing, &mut out.shared.anomalies.unpaired);
         self.turns.server_answered(place);
         if self.exchanges.has_left() {
             return self.leave(out);
@@ -124,7 +124,7 @@ impl Http1 {
     /// The connection leaves the protocol, or may have left it.
     fn leave(&mut self, out: &mut Output<'_>) {
         self.quiet = true;
-        self.exchanges.end(&mut out.anomalies.unpaired);
+        self.exchanges.end(&mut out.shared.anomalies.unpaired);
         for half in [&mut self.requests, &mut self.responses] {
             half.forget();
         }

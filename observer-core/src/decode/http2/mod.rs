@@ -201,9 +201,9 @@ impl Http2 {
     /// A header block cannot be decoded.
     fn block_failed(&mut self, role: Role, at: Timestamp, frame: Frame, flaw: Flaw, out: &mut Output<'_>) {
         let reason = match flaw {
-            Flaw::Cut => &mut out.anomalies.heads_cut,
-            Flaw::TooLong => &mut out.anomalies.heads_too_long,
-            Flaw::Broken => &mut out.anomalies.not_http,
+            Flaw::Cut => &mut out.shared.anomalies.heads_cut,
+            Flaw::TooLong => &mut out.shared.anomalies.heads_too_long,
+            Flaw::Broken => &mut out.shared.anomalies.not_http,
         };
         *reason = reason.saturating_add(1);
         self.half_mut(role).hpack.forget();

@@ -109,7 +109,7 @@ impl Talk {
         let Some(stream) = stream else {
             if is_head {
                 self.missed(at, id, lost, out);
-                out.anomalies.unpaired = out.anomalies.unpaired.saturating_add(1);
+                out.shared.anomalies.unpaired = out.shared.anomalies.unpaired.saturating_add(1);
                 let protocol = fields.header(HeaderName::CONTENT_TYPE).map_or(self.protocol, protocol_of);
                 self.tell_head(at, None, (protocol, false), fields, fields.status, out);
             }
@@ -209,7 +209,7 @@ impl Talk {
     /// A stream has ended before its response was told.
     fn abandon(&mut self, stream: &Stream, out: &mut Output<'_>) {
         match stream.answer {
-            Answer::Awaited => out.anomalies.unpaired = out.anomalies.unpaired.saturating_add(1),
+            Answer::Awaited => out.shared.anomalies.unpaired = out.shared.anomalies.unpaired.saturating_add(1),
             Answer::Held { at, .. } => self.tell_held(stream, at, None, out),
             Answer::Told => {}
         }

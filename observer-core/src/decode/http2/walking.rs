@@ -71,7 +71,7 @@ impl Http2 {
         if ahead.has_room(piece) {
             return ahead.hold(piece, half.next);
         }
-        out.anomalies.reorder_overflow = out.anomalies.reorder_overflow.saturating_add(1);
+        out.shared.anomalies.reorder_overflow = out.shared.anomalies.reorder_overflow.saturating_add(1);
         self.settle(role, out);
         self.place(role, piece, out);
     }
@@ -172,7 +172,7 @@ impl Http2 {
             Expected::Preface(_) | Expected::Frame(_) => {
                 half.advance(count);
                 half.lost = half.lost.saturating_add(count);
-                out.anomalies.heads_cut = out.anomalies.heads_cut.saturating_add(1);
+                out.shared.anomalies.heads_cut = out.shared.anomalies.heads_cut.saturating_add(1);
                 self.drift(role, out);
             }
             Expected::Anything => half.advance(count),
@@ -188,9 +188,9 @@ impl Http2 {
         };
         if !believed {
             let doubtful = u64::from(trust == Trust::Doubtful);
-            out.anomalies.doubtful_heads = out.anomalies.doubtful_heads.saturating_add(doubtful);
+            out.shared.anomalies.doubtful_heads = out.shared.anomalies.doubtful_heads.saturating_add(doubtful);
             let wrong = u64::from(trust == Trust::Certain);
-            out.anomalies.not_http = out.anomalies.not_http.saturating_add(wrong);
+            out.shared.anomalies.not_http = out.shared.anomalies.not_http.saturating_add(wrong);
             return self.drift(role, out);
         }
         let half = self.half_mut(role);
@@ -276,7 +276,7 @@ impl Http2 {
 
     /// Bytes stand where a frame must begin that are none.
     fn no_frame(&mut self, role: Role, out: &mut Output<'_>) {
-        out.anomalies.not_http = out.anomalies.not_http.saturating_add(1);
+        out.shared.anomalies.not_http = out.shared.anomalies.not_http.saturating_add(1);
         self.drift(role, out);
     }
 

@@ -67,12 +67,12 @@ impl Batches {
         &self.payload
     }
 
-    /// Whether so many of the next bytes are needed by nobody.
-    pub(super) fn may_skip(&self, count: u64) -> bool {
+    /// How many of the next bytes are needed by nobody.
+    pub(super) fn spare(&self) -> u64 {
         match self.need {
-            Need::Skip(left) => left >= count,
-            Need::Rest => self.left >= count,
-            Need::Header | Need::Payload { .. } => false,
+            Need::Skip(left) => left,
+            Need::Rest => self.left,
+            Need::Header | Need::Payload { .. } => 0,
         }
     }
 

@@ -8,6 +8,9 @@ use super::walk::Walk;
 use crate::decode::ahead::{Ahead, Distance, Held};
 use crate::time::Timestamp;
 
+/// How far a stretch that nobody needs is followed at once.
+const UNNEEDED_MAX: u64 = 1 << 30;
+
 /// What stands at [`Half::next`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
@@ -77,13 +80,23 @@ impl Half {
 
     /// Whether so many bytes may be missing here without a loss: nobody needs them.
     pub(super) fn may_skip(&self, count: u64) -> bool {
-        match self.expected {
-            Expected::Anything | Expected::Adrift { .. } => true,
-            Expected::Header(_) => false,
-            Expected::Body { left } => {
-                left >= count && self.reading.as_ref().is_none_or(|reading| reading.may_skip(count))
-            }
+        matches!(self.expected, Expected::Anything | Expected::Adrift { .. }) || self.spare() >= count
+    }
+
+    /// How many of the next bytes are known to be needed by nobody.
+    fn spare(&self) -> u64 {
+        match (self.expected, &self.reading) {
+            (Expected::Body { left }, None) => left,
+            (Expected::Body { left }, Some(reading)) => left.min(reading.spare()),
+            _ => 0,
         }
+    }
+
+    /// Where the first byte is that somebody may need, if some before it are known to be needed by nobody.
+    pub(super) fn unneeded(&self) -> Option<u32> {
+        // What is farther could not be told from what lies behind.
+        let spare = u32::try_from(self.spare().min(UNNEEDED_MAX)).ok().filter(|&spare| spare > 0)?;
+        Some(self.next.wrapping_add(spare))
     }
 
     /// It is not known any more where messages begin.
@@ -133,10 +146,10 @@ impl Half {
 }
 
 impl Reading {
-    fn may_skip(&self, count: u64) -> bool {
+    fn spare(&self) -> u64 {
         match &self.batches {
-            Some(batches) => batches.may_skip(count),
-            None => self.walk.may_skip(count),
+            Some(batches) => batches.spare(),
+            None => self.walk.spare(),
         }
     }
 

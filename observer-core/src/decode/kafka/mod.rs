@@ -65,6 +65,7 @@ pub use self::records::HEADERS_MAX;
 use self::talk::Talk;
 pub use self::topics::{TOPICS_MAX, TopicNames};
 use super::Piece;
+pub use crate::message::Way;
 use crate::message::{End, Header, Interest};
 use crate::time::Timestamp;
 
@@ -105,15 +106,6 @@ pub struct Message<'a> {
     pub partition: i32,
     /// What was seen of the records.
     pub body: Body<'a>,
-}
-
-/// Which way records go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// From a producer to the broker.
-    Produced,
-    /// From the broker to a consumer.
-    Fetched,
 }
 
 /// The topic of records.
@@ -269,6 +261,11 @@ impl Kafka {
     /// Whether what came is not Kafka: nothing will be told, and the protocol is to be recognised anew.
     pub fn is_refuted(&self) -> bool {
         self.talk.refuted
+    }
+
+    /// Where the first byte of `from` is that will be needed, if some before it are not. Pieces that end before it may be left out.
+    pub fn unneeded(&self, from: End) -> Option<u32> {
+        self.half(if from == self.talk.client { Role::Requests } else { Role::Responses }).unneeded()
     }
 
     /// Whether it is proven that this is Kafka.

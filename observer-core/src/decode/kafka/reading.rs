@@ -97,7 +97,7 @@ impl Kafka {
                 }
                 hidden = missed.more;
                 lost = within < count;
-            } else if walk.may_skip(count) {
+            } else if walk.spare() >= count {
                 walk.skip(count);
             } else {
                 lost = true;

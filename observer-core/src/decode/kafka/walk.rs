@@ -122,17 +122,17 @@ impl Walk {
         self.partition
     }
 
-    /// Whether so many of the next bytes are needed by nobody.
-    pub(super) fn may_skip(&self, count: u64) -> bool {
+    /// How many of the next bytes are needed by nobody.
+    pub(super) fn spare(&self) -> u64 {
         match self.need {
-            Need::Header(left) | Need::Skip(left) => left >= count,
-            Need::TagValue { length, .. } => u64::from(length) >= count,
-            Need::Nothing => true,
-            _ => false,
+            Need::Header(left) | Need::Skip(left) => left,
+            Need::TagValue { length, .. } => u64::from(length),
+            Need::Nothing => u64::MAX,
+            _ => 0,
         }
     }
 
-    /// Passes over bytes that [`Self::may_skip`] allows.
+    /// Passes over bytes that are [`Self::spare`].
     pub(super) fn skip(&mut self, count: u64) {
         match &mut self.need {
             Need::Header(left) | Need::Skip(left) => *left = left.saturating_sub(count),

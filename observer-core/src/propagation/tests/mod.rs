@@ -15,7 +15,7 @@ use crate::limits::Limits;
 ///
 /// Each line begins with milliseconds. A context is `trace:parent:flag` with flag `1`, `0` or `d` (deferred), or `-` (none),
 /// `bad` (malformed), `?` (head not seen). `tenant=2`, `w=0.5` and `conn=9` may follow; a request is exchange 0 of a connection
-/// named like it.
+/// named like it; `record` is one that nothing answers.
 ///
 /// `0 in a 7:1:1` · `1 out /path 7:2:1` · `2 end a 200` · `2 late c` · `2 end-unseen c 200` · `2 hide tls` · `2 tick`
 pub(super) struct Script {
@@ -64,7 +64,7 @@ impl Script {
         let at = Timestamp(1_000_000_000 + nanoseconds(words[0].parse().unwrap()));
         match words[1] {
             "in" => {
-                let exchange = exchange(words[2]);
+                let exchange = (words[2] != "record").then(|| exchange(words[2]));
                 let (context, tenant) = context(words[3], &words[4..]);
                 self.propagation.request_in(&Inbound { at, owner: owner(), exchange, context: &context, tenant });
                 String::new()
@@ -75,7 +75,6 @@ impl Script {
                     at,
                     owner: owner(),
                     peer: ServiceId(2),
-                    exchange: exchange("out"),
                     context: &context,
                     tenant,
                     method: "GET",

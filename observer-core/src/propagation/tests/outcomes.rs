@@ -440,3 +440,53 @@ fn a_request_for_which_there_is_no_room_hides_the_workload() {
     "#]]
     .assert_eq(&script.finish());
 }
+
+#[test]
+fn whoever_handles_a_record_may_begin_a_trace_of_its_own_but_not_lose_the_context() {
+    expect![[r#"
+        101 out / 7:2:1          → continued cause=7:1 tenant=5
+        102 out / 8:2:1          → rooted started cause=7:1 tenant=5
+        103 out / -              → lost cause=7:1 tenant=5
+        105 out / 10:2:1         → ambiguous started tenant=5
+        30100 out / 11:2:1       → background started
+        30101 out / -            → background
+        1 lost → ambiguous, 1 examples
+    "#]]
+    .assert_eq(&play_known(
+        "100 in record 7:1:1 tenant=5
+         101 out / 7:2:1
+         102 out / 8:2:1
+         103 out / -
+         104 in a 9:1:1 tenant=5
+         105 out / 10:2:1
+         106 end a 200
+         30100 out / 11:2:1
+         30101 out / -",
+    ));
+}
+
+#[test]
+fn records_that_arrive_together_are_in_flight_together() {
+    expect![[r#"
+        120 out / -              → lost tenant=5
+        140 out / -              → lost
+        230 out / -              → ambiguous
+        30101 out / -            → ambiguous tenant=5
+        30211 out / -            → rooted cause=- tenant=5
+        30221 out / -            → background
+        2 lost → ambiguous, 2 examples
+    "#]]
+    .assert_eq(&play_known(
+        "100 in record 7:1:1 tenant=5
+         110 in record 8:1:1 tenant=5
+         120 out / -
+         130 in record 9:1:1 tenant=6
+         140 out / -
+         210 in record 10:1:1 tenant=5
+         220 in record - tenant=5
+         230 out / -
+         30101 out / -
+         30211 out / -
+         30221 out / -",
+    ));
+}

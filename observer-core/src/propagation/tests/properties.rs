@@ -97,7 +97,6 @@ fn accused(service: &Service, memory_bytes: usize) -> u64 {
                 at,
                 owner: owner(),
                 peer: ServiceId(2),
-                exchange: exchange(0),
                 context: &message(trace, Fact::Absent),
                 tenant: TenantId(1),
                 method: "GET",
@@ -114,7 +113,7 @@ fn accused(service: &Service, memory_bytes: usize) -> u64 {
                 propagation.request_in(&Inbound {
                     at,
                     owner: owner(),
-                    exchange: exchange(request),
+                    exchange: Some(exchange(request)),
                     context: &context,
                     tenant: TenantId(1),
                 });

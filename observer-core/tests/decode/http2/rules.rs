@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 use httlib_hpack::Encoder;
-use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece};
+use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece, Shared};
 use observer_core::message::End;
 use observer_core::time::Timestamp;
 
@@ -255,7 +255,7 @@ fn a_gap_in_data_is_no_loss_and_frames_behind_lost_ones_are_found_again() {
 
 #[test]
 fn streams_without_an_end_are_bounded() {
-    let (interest, mut anomalies, mut told) = (interest(), Anomalies::default(), 0);
+    let (interest, mut shared, mut told) = (interest(), Shared::default(), 0);
     let mut conversation = Conversation::new(Fidelity::Whole);
     let mut seq = 0_u32;
     let requests = (1..20_000_u32).step_by(2).map(|stream| frame(1, 5, stream, &[0x82, 0x86, 0x84]));
@@ -263,9 +263,9 @@ fn streams_without_an_end_are_bounded() {
         let wire_len = u32::try_from(bytes.len()).expect("a piece");
         let (at, from) = (Timestamp(1), End::First);
         let piece = Piece { at, from, seq, ack: None, wire_len, bytes: &bytes, link: None };
-        conversation.piece(&piece, &interest, &mut anomalies, &mut |_| told += 1);
+        conversation.piece(&piece, &interest, &mut shared, &mut |_| told += 1);
         seq += wire_len;
         assert!(conversation.buffered_bytes() < 100 * 1024, "{}", conversation.buffered_bytes());
     }
-    assert_eq!((told, anomalies.unpaired), (10_000, 10_000 - 1024));
+    assert_eq!((told, shared.anomalies.unpaired), (10_000, 10_000 - 1024));
 }
