@@ -257,15 +257,12 @@ impl Flights {
         let flight = Flight { origin, tenant, at, brought, trace: context, weight, late: false };
         let Some(key) = self.arena.push(&mut here.list, flight) else { return false };
         here.enter(brought, tenant, 1, at);
-        match exchange {
+        if let Some(exchange) = exchange {
             // An exchange is told once; should it be told twice, the first one is left to expire.
-            Some(exchange) => {
-                self.by_exchange.insert(exchange, key);
-            }
-            None => {
-                here.records = Some(key);
-                here.linkable = here.linkable.saturating_add(u32::from(brought == Brought::Context));
-            }
+            self.by_exchange.insert(exchange, key);
+        } else {
+            here.records = Some(key);
+            here.linkable = here.linkable.saturating_add(u32::from(brought == Brought::Context));
         }
         true
     }
