@@ -62,8 +62,8 @@ pub struct Packet<'a> {
     pub closes: bool,
     /// Whether it resets the connection.
     pub resets: bool,
-    /// The kernel's name for a looped flow as the receiver sees it; zero where there is none. Once a flow is known to be seen
-    /// whole at its sender, the source can be told to leave out the second sight (`Source::quiet`).
+    /// The kernel's name for a flow of which the source can be told to leave something out (`Source::leave_out`): a looped one
+    /// as the receiver sees it, or one that carries a stream. Zero where there is none.
     pub token: u64,
 }
 

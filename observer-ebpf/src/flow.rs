@@ -11,9 +11,9 @@ pub struct FlowSlot {
     pub socket: u64,
     /// Cgroup v2 id.
     pub cgroup: u64,
-    /// The fingerprint of the flow that user space wants left out at this slot; zero: none. Written by user space alone,
-    /// cleared by a SYN.
-    pub quiet: u64,
+    /// What user space wants left out at this slot ([`LeftOut`]); zero: nothing. Written by user space, cleared by a SYN and once
+    /// it holds no longer.
+    pub left_out: u64,
     /// The first eight bytes of the head, as far as they have come: until then it may turn out to be no head at all. Of HTTP/2
     /// those of a frame header that is cut.
     pub opening: u64,
@@ -27,7 +27,7 @@ pub struct FlowSlot {
     /// The last three bytes before `next_seq`, the newest in the lowest byte. Of HTTP/2 the sequence number of bytes that are
     /// missing before it: should they come late, they are told as they are.
     pub tail: u32,
-    /// [`FRESH`], [`OPEN`], [`ENDED`], [`OPAQUE`], [`FRAMES`], [`ADRIFT`].
+    /// [`FRESH`], [`OPEN`], [`ENDED`], [`OPAQUE`], [`FRAMES`], [`ADRIFT`], [`STREAM`].
     pub state: u8,
     /// [`SWITCHES`], [`PROVEN`], [`WANTED`].
     pub marks: u8,
@@ -38,6 +38,58 @@ pub struct FlowSlot {
 }
 
 const _: () = assert!(core::mem::size_of::<FlowSlot>() == 64, "a slot is one cache line");
+
+/// What user space wants left out of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    /// Everything.
+    All,
+    /// Of a stream, the packets that end before this sequence number.
+    Until(u32),
+    /// It is no stream: it is to be recognised anew.
+    Stream,
+}
+
+/// The bits of a fingerprint, above those of a sequence number, by which a wish is known to be for this flow.
+const MATCH_BITS: u64 = 0x3fff_ffff << 32;
+/// Beside them: the flow is no stream.
+const NO_STREAM: u64 = 1 << 62;
+
+impl LeftOut {
+    /// The wish as it stands in the slot of a flow.
+    pub const fn of(self, fingerprint: u64) -> u64 {
+        match self {
+            Self::All => fingerprint,
+            Self::Until(seq) => fingerprint & MATCH_BITS | seq as u64,
+            Self::Stream => fingerprint & MATCH_BITS | NO_STREAM,
+        }
+    }
+}
+
+/// What a flow that carries a stream is to do with a packet that ends at `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// Tell it.
+    Told,
+    /// Leave it out.
+    LeftOut,
+    /// Leave it out, and every later one: it is no stream.
+    Ended,
+}
+
+/// What becomes of a packet of a stream, by the wish in the slot of its flow.
+#[inline(always)]
+pub const fn passage(left_out: u64, fingerprint: u64, end: u32) -> Passage {
+    if left_out == 0 || (left_out ^ fingerprint) & MATCH_BITS != 0 {
+        Passage::Told
+    } else if left_out & NO_STREAM != 0 {
+        Passage::Ended
+    } else if reaches(left_out as u32, end) {
+        Passage::LeftOut
+    } else {
+        Passage::Told
+    }
+}
 
 /// No head was seen.
 pub const FRESH: u8 = 0;
@@ -51,6 +103,8 @@ pub const OPAQUE: u8 = 3;
 pub const FRAMES: u8 = 4;
 /// The flow carries frames of HTTP/2; one was missed, so where the next one begins is not known.
 pub const ADRIFT: u8 = 5;
+/// The flow carries the protocol of a broker: all of it is told but for what user space wants left out.
+pub const STREAM: u8 = 6;
 
 /// The newest head is a response that leaves HTTP/1 (101).
 pub const SWITCHES: u8 = 1;
@@ -93,9 +147,47 @@ pub const fn fingerprint(source: [u64; 2], destination: [u64; 2], ports: u32, ha
     (mixed ^ (mixed >> 29)) | 1 << 63
 }
 
+/// The fingerprint of a connection, the same in both directions and at every tap; never zero.
+#[inline(always)]
+pub const fn pair(source: [u64; 2], destination: [u64; 2], ports: u32) -> u64 {
+    let one = end(source, ports & 0xffff);
+    let mixed = one.wrapping_add(end(destination, ports >> 16));
+    (mixed ^ (mixed >> 29)) | 1 << 63
+}
+
+#[inline(always)]
+const fn end(address: [u64; 2], port: u32) -> u64 {
+    let mixed = address[0].wrapping_mul(0x1656_67b1_9e37_79f9) ^ address[1] ^ (port as u64) << 16;
+    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    // Sums of what is merely multiplied would not tell which port is whose.
+    (mixed ^ (mixed >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_directions_of_a_connection_are_one_pair_and_no_other_is() {
+        let (a, b) = ([1, 2], [3, 4]);
+        assert_eq!(pair(a, b, 0x0001_0002), pair(b, a, 0x0002_0001));
+        for other in [pair(a, b, 0x0002_0001), pair(a, a, 0x0001_0002), pair(a, b, 0x0001_0003)] {
+            assert_ne!(other, pair(a, b, 0x0001_0002));
+        }
+    }
+
+    #[test]
+    fn a_wish_holds_for_its_flow_and_as_far_as_it_says() {
+        let (flow, other) = (fingerprint([1, 2], [3, 4], 5, 6, 0), fingerprint([1, 2], [3, 4], 5, 6, 1));
+        let until = LeftOut::Until(100).of(flow);
+        assert_eq!(passage(until, flow, 100), Passage::LeftOut);
+        assert_eq!(passage(until, flow, 101), Passage::Told);
+        assert_eq!(passage(until, flow, 100_u32.wrapping_sub(200)), Passage::LeftOut);
+        assert_eq!(passage(until, other, 100), Passage::Told);
+        assert_eq!(passage(LeftOut::Stream.of(flow), flow, 7), Passage::Ended);
+        assert_eq!(passage(0, flow, 0), Passage::Told);
+        assert_eq!(LeftOut::All.of(flow), flow);
+    }
 
     #[test]
     fn direction_tap_hash_and_ports_make_different_fingerprints() {

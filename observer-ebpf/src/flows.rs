@@ -5,11 +5,12 @@ use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skb_cgroup_id, bpf
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::SkBuffContext;
-use observer_ebpf::FLOW_SLOTS;
-use observer_ebpf::flow::{FRAMES, FlowSlot, OPEN, seal};
+use observer_ebpf::flow::{FRAMES, FlowSlot, OPEN, STREAM, pair, seal};
 use observer_ebpf::loss::Loss;
 use observer_ebpf::record::{TAP_INGRESS, TAP_WIRE};
+use observer_ebpf::{FLOW_SLOTS, PAIR_SLOTS};
 
+use crate::headers::Headers;
 use crate::ring::lose;
 
 /// `sk->state` of a listening socket (include/net/tcp_states.h).
@@ -36,7 +37,8 @@ pub(crate) fn holds(slot: &FlowSlot, fingerprint: u64) -> bool {
 /// Gives the slot to this flow with the identity of its socket.
 #[inline(always)]
 pub(crate) fn claim<const TAP: u8>(ctx: &SkBuffContext, slot: &mut FlowSlot, fingerprint: u64) {
-    if slot.key != 0 && (slot.state == OPEN || slot.state == FRAMES) && !holds(slot, fingerprint) {
+    let goes_on = slot.state == OPEN || slot.state == FRAMES || slot.state == STREAM;
+    if slot.key != 0 && goes_on && !holds(slot, fingerprint) {
         lose(Loss::FlowEvicted);
     }
     let (socket, cgroup) = if TAP == TAP_WIRE {
@@ -48,6 +50,34 @@ pub(crate) fn claim<const TAP: u8>(ctx: &SkBuffContext, slot: &mut FlowSlot, fin
     slot.socket = socket;
     slot.cgroup = cgroup;
     slot.key = fingerprint ^ seal(socket, cgroup);
+}
+
+/// The connections to brokers: their [`pair`]s, each at its place.
+#[map]
+static PAIRS: Array<u64> = Array::with_max_entries(PAIR_SLOTS, 0);
+
+/// Whether a direction of this connection was found to carry the protocol of a broker.
+#[inline(always)]
+pub(crate) fn is_paired(packet: &Headers) -> bool {
+    let pair = pair(packet.source, packet.destination, packet.ports);
+    PAIRS.get(pair as u32 & (PAIR_SLOTS - 1)).is_some_and(|place| *place == pair)
+}
+
+/// Remembers that this connection carries the protocol of a broker, or forgets it. The newest takes the place of an older one,
+/// which is recognised anew by its next request.
+#[inline(always)]
+pub(crate) fn set_paired(packet: &Headers, paired: bool) {
+    let pair = pair(packet.source, packet.destination, packet.ports);
+    if let Some(place) = PAIRS.get_ptr_mut(pair as u32 & (PAIR_SLOTS - 1)) {
+        // SAFETY: the pointer is into the map, which outlives the program; other CPUs may write the word at the same time, whole.
+        unsafe {
+            if paired {
+                *place = pair;
+            } else if *place == pair {
+                *place = 0;
+            }
+        }
+    }
 }
 
 /// Socket cookie and cgroup id. A listening socket is nobody's: data that completes a handshake shows the listener, and the

@@ -3,6 +3,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod broker;
 pub mod flow;
 pub mod frame;
 pub mod loss;
@@ -15,6 +16,8 @@ pub const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Flow directions that are remembered at once; a power of two, because a flow's slot is the low bits of its fingerprint.
 /// 64 bytes each make 4 MiB of kernel memory.
 pub const FLOW_SLOTS: u32 = 1 << 16;
+/// Connections to brokers that are remembered at once, so that both directions are known by one; a power of two.
+pub const PAIR_SLOTS: u32 = 1 << 14;
 /// Bytes of the ring buffer unless the loader sets another size.
 pub const RING_BYTES: u32 = 8 << 20;
 

@@ -22,6 +22,8 @@ mod ring;
 #[cfg(target_arch = "bpf")]
 mod socket;
 #[cfg(target_arch = "bpf")]
+mod stream;
+#[cfg(target_arch = "bpf")]
 mod tell;
 
 #[cfg(target_arch = "bpf")]
@@ -30,7 +32,7 @@ mod entry {
     use aya_ebpf::programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext};
     use observer_ebpf::record::{Kind, TAP_EGRESS, TAP_INGRESS, TAP_WIRE};
 
-    use crate::{frames, long, packet, socket};
+    use crate::{frames, long, packet, socket, stream};
 
     #[cgroup_skb(egress)]
     #[inline(always)]
@@ -101,6 +103,27 @@ mod entry {
     #[inline(always)]
     pub fn wire_frames(ctx: SkBuffContext) -> i64 {
         frames::observe::<TAP_WIRE>(&ctx);
+        0
+    }
+
+    #[cgroup_skb(egress)]
+    #[inline(always)]
+    pub fn egress_stream(ctx: SkBuffContext) -> i32 {
+        stream::observe::<TAP_EGRESS>(&ctx);
+        1
+    }
+
+    #[cgroup_skb(ingress)]
+    #[inline(always)]
+    pub fn ingress_stream(ctx: SkBuffContext) -> i32 {
+        stream::observe::<TAP_INGRESS>(&ctx);
+        1
+    }
+
+    #[socket_filter]
+    #[inline(always)]
+    pub fn wire_stream(ctx: SkBuffContext) -> i64 {
+        stream::observe::<TAP_WIRE>(&ctx);
         0
     }
 

@@ -95,7 +95,9 @@ const fn is_request(low: u64, high: u64, len: u32) -> bool {
         let shift = lowest(spaces).trailing_zeros() + 1;
         let target = if shift >= 64 { high } else { low >> shift | high << (64 - shift) };
         let space_at = shift / 8;
-        return is_target(target, len.saturating_sub(space_at)) || low == u64::from_le_bytes(*b"CONNECT ");
+        // NATS greets with `CONNECT {`; a host and port never begin with a brace (RFC 9112 section 3.2.3).
+        return is_target(target, len.saturating_sub(space_at))
+            || (low == u64::from_le_bytes(*b"CONNECT ") && high as u8 != b'{');
     }
     if len < 8 {
         // Nothing but the beginning of a method, so far.
@@ -198,6 +200,7 @@ mod tests {
             b"MAIL FROM:<a@b>",
             b"PING\r\n",
             b"PUB orders 5\r\n",
+            b"CONNECT {\"verbose\":false}\r\n",
             b"*3\r\n$3\r\nSET\r\n",
             b"+OK\r\n",
             b"QUIT\r\n",

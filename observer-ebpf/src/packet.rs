@@ -6,18 +6,19 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::SkBuffContext;
 use observer_ebpf::HEAD_BYTES_MAX;
+use observer_ebpf::broker::is_broker;
 use observer_ebpf::flow::{
-    ENDED, FRAMES, FRESH, FlowSlot, OPAQUE, OPEN, PROVEN, SWITCHES, WANTED, fingerprint, forget, reaches,
+    ENDED, FRAMES, FRESH, FlowSlot, OPAQUE, OPEN, PROVEN, STREAM, SWITCHES, WANTED, fingerprint, forget, reaches,
 };
 use observer_ebpf::frame::PREFACE_BYTES;
 use observer_ebpf::opening::{Opening, opening};
 use observer_ebpf::record::{Kind, TAP_INGRESS, TAP_WIRE};
 
-use crate::flows::{claim, holds, slot};
+use crate::flows::{claim, holds, is_paired, set_paired, slot};
 use crate::headers::{self, FIN, Headers, RST, SYN};
 use crate::piece::{bare, first_bytes, min};
 use crate::tell::{self, SHORT_BYTES, tell_close, tell_end, tell_unknown, template};
-use crate::{frames, long};
+use crate::{frames, long, stream};
 
 #[map]
 static PORTS: Array<[u64; 1024]> = Array::with_max_entries(1, 0);
@@ -40,17 +41,20 @@ pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
     let flow = fingerprint(packet.source, packet.destination, packet.ports, hash, TAP);
     let Some(slot) = slot(flow) else { return };
     packet.forget(slot.zero);
-    if TAP == TAP_INGRESS && slot.quiet == flow {
+    if TAP == TAP_INGRESS && slot.left_out == flow {
         if packet.flags & SYN == 0 {
             return;
         }
-        slot.quiet = 0;
+        slot.left_out = 0;
     }
     let mut known = forget(u32::from(holds(slot, flow)), slot.zero) != 0;
-    if packet.flags & SYN != 0 && known {
-        slot.key = 0;
-        slot.state = FRESH;
-        known = false;
+    if packet.flags & SYN != 0 {
+        set_paired(&packet, false);
+        if known {
+            slot.key = 0;
+            slot.state = FRESH;
+            known = false;
+        }
     }
     if packet.payload_len == 0 {
         if known && slot.state != FRESH && slot.state != OPAQUE && control & (FIN | RST) != 0 {
@@ -60,6 +64,9 @@ pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
     }
     if known && slot.state == OPAQUE {
         return;
+    }
+    if known && slot.state == STREAM {
+        return stream::go_to::<TAP>(ctx);
     }
     if known && slot.state >= FRAMES {
         if has_frames(ctx, &packet, slot) {
@@ -78,6 +85,7 @@ pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
         Part::Newest { tail } => (tail, 1),
         Part::Repeat => (0, 0),
         Part::Frames => return frames::go_to::<TAP>(ctx),
+        Part::Stream => return stream::go_to::<TAP>(ctx),
         Part::Unclaimed => return,
     };
     packet.forget(slot.zero);
@@ -97,6 +105,8 @@ enum Part {
     Repeat,
     /// Frames of HTTP/2.
     Frames,
+    /// The protocol of a broker.
+    Stream,
     /// Nothing.
     Unclaimed,
 }
@@ -189,6 +199,13 @@ fn begins<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowS
             slot.end_seq = 0;
             enter(slot, PROVEN);
             return Part::Frames;
+        }
+        _ if (!known || slot.state == FRESH) && (is_broker(low, high, packet.payload_len) || is_paired(packet)) => {
+            claim::<TAP>(ctx, slot, flow);
+            slot.state = STREAM;
+            slot.left_out = 0;
+            set_paired(packet, true);
+            return Part::Stream;
         }
         // In the middle of HTTP/1 bytes that look like a frame or a record are somebody's body.
         Opening::Frame if !(known && slot.state == ENDED && slot.marks & SWITCHES == 0) => return Part::Frames,

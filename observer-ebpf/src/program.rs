@@ -44,6 +44,8 @@ pub enum Gives {
     LongHeads,
     /// HTTP/2.
     Frames,
+    /// Kafka and the other brokers.
+    Brokers,
     /// Whose a socket is, as soon as it is made.
     Owners,
 }
@@ -59,7 +61,7 @@ impl Program {
 }
 
 /// Every program of the object. Socket hooks come first, so that no packet is seen of a socket that they missed.
-pub const PROGRAMS: [Program; 16] = [
+pub const PROGRAMS: [Program; 19] = [
     Program { name: "connect4", hook: Hook::SocketAddress, gives: Gives::Owners },
     Program { name: "connect6", hook: Hook::SocketAddress, gives: Gives::Owners },
     Program { name: "post_bind4", hook: Hook::Socket, gives: Gives::Owners },
@@ -86,12 +88,27 @@ pub const PROGRAMS: [Program; 16] = [
         hook: Hook::Entry { array: "FRAMES_EGRESS", of: &Hook::Egress },
         gives: Gives::Frames,
     },
+    Program {
+        name: "ingress_stream",
+        hook: Hook::Entry { array: "STREAM_INGRESS", of: &Hook::Ingress },
+        gives: Gives::Brokers,
+    },
+    Program {
+        name: "egress_stream",
+        hook: Hook::Entry { array: "STREAM_EGRESS", of: &Hook::Egress },
+        gives: Gives::Brokers,
+    },
     Program { name: "wire_packet", hook: Hook::Entry { array: "WIRE", of: &Hook::Filter }, gives: Gives::Packets },
     Program { name: "wire_long", hook: Hook::Entry { array: "LONG_WIRE", of: &Hook::Filter }, gives: Gives::LongHeads },
     Program {
         name: "wire_frames",
         hook: Hook::Entry { array: "FRAMES_WIRE", of: &Hook::Filter },
         gives: Gives::Frames,
+    },
+    Program {
+        name: "wire_stream",
+        hook: Hook::Entry { array: "STREAM_WIRE", of: &Hook::Filter },
+        gives: Gives::Brokers,
     },
     Program { name: "ingress", hook: Hook::Ingress, gives: Gives::Packets },
     Program { name: "egress", hook: Hook::Egress, gives: Gives::Packets },

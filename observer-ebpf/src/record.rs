@@ -73,8 +73,8 @@ pub struct Record {
     pub socket: u64,
     /// Cgroup v2 id; zero where it is not known.
     pub cgroup: u64,
-    /// Of a packet: the fingerprint of the flow where it is looped and at its receiver, else zero. Of a socket event: the
-    /// process id, or zero.
+    /// Of a packet: the fingerprint of the flow where it is looped and at its receiver, or carries a stream; else zero. Of a
+    /// socket event: the process id, or zero.
     pub token: u64,
     /// The sender's, or local, address.
     pub source: [u8; 16],

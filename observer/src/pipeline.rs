@@ -8,6 +8,7 @@ mod declared;
 mod link;
 mod parties;
 mod stages;
+mod stream_use;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use observer_core::limits::Limits;
 use observer_core::message::End;
 use observer_core::propagation::Hidden;
 use observer_core::time::Timestamp;
+use observer_ebpf::flow::LeftOut;
 use std::time::Duration;
 
 use crate::attribute::Options;
@@ -29,6 +31,7 @@ use declared::Declared;
 use link::Link;
 use parties::{EndAt, Known, Parties};
 use stages::Stages;
+use stream_use::StreamUse;
 
 /// What the events come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +74,7 @@ struct Line {
     conversation: Conversation,
     known: Known,
     link: Link,
+    stream: StreamUse,
     cgroups: [u64; 2],
     /// What the decoder held in buffers when it was last looked at.
     buffered_bytes: usize,
@@ -96,7 +100,7 @@ pub struct Pipeline {
     lost: u64,
     warned_at: Timestamp,
     overdue_at: Timestamp,
-    quiet: Vec<u64>,
+    left_out: Vec<(u64, LeftOut)>,
 }
 
 impl Pipeline {
@@ -128,7 +132,7 @@ impl Pipeline {
             lost: 0,
             warned_at: Timestamp::default(),
             overdue_at: Timestamp::default(),
-            quiet: Vec::new(),
+            left_out: Vec::new(),
         }
     }
 
@@ -167,19 +171,21 @@ impl Pipeline {
 
     fn packet(&mut self, packet: &Packet<'_>, cgroup: u64) {
         self.saw(packet.at);
-        let Self { connections, parties, stages, shared, quiet, mode, buffered_bytes, .. } = self;
+        let Self { connections, parties, stages, shared, left_out, mode, buffered_bytes, .. } = self;
         let fidelity = if *mode == Mode::File { Fidelity::Whole } else { Fidelity::Heads };
         let begin = || Line {
             conversation: Conversation::new(fidelity),
             known: Known::default(),
             link: Link::default(),
+            stream: StreamUse::default(),
             cgroups: [0; 2],
             buffered_bytes: 0,
         };
         let gone = |gone: Connection<Line>| *buffered_bytes = buffered_bytes.saturating_sub(gone.state.buffered_bytes);
         let Some(sight) = connections.packet(packet, begin, gone) else { return };
-        if sight.paired && packet.token != 0 {
-            quiet.push(packet.token);
+        if sight.paired && packet.token != 0 && matches!(packet.tap, Tap::Ingress { looped: true, .. }) {
+            // The sender's sight shows all of it.
+            left_out.push((packet.token, LeftOut::All));
         }
         let (from, id) = (sight.from, sight.connection.id);
         let near = if matches!(packet.tap, Tap::Ingress { .. }) { from.other() } else { from };
@@ -193,7 +199,8 @@ impl Pipeline {
         });
         let Packet { at, seq, ack, wire_len, bytes, link, .. } = *packet;
         let piece = Piece { at, from, seq, ack, wire_len, bytes, link };
-        let Line { conversation, known, link: between, buffered_bytes: before, .. } = &mut sight.connection.state;
+        let Line { conversation, known, link: between, buffered_bytes: before, stream, .. } =
+            &mut sight.connection.state;
         let interest = stages.interest();
         let mut tell = |message: observer_core::message::Message<'_>| {
             stages.message(&message, id, (between, known), &ends, parties);
@@ -201,6 +208,11 @@ impl Pipeline {
         conversation.piece(&piece, &interest, shared, &mut tell);
         if packet.closes {
             conversation.closed(from, packet.at, &interest, shared, &mut tell);
+        }
+        if packet.token != 0
+            && let Some(what) = stream.leaves_out(conversation, packet, from)
+        {
+            left_out.push((packet.token, what));
         }
         let now = conversation.buffered_bytes();
         *buffered_bytes = buffered_bytes.saturating_sub(std::mem::replace(before, now)).saturating_add(now);
@@ -231,9 +243,9 @@ impl Pipeline {
         *end = (*end).max(at);
     }
 
-    /// Tokens for `Source::quiet` since the last call.
-    pub fn quieted(&mut self) -> std::vec::Drain<'_, u64> {
-        self.quiet.drain(..)
+    /// What is to be left out of which flow (`Source::leave_out`), since the last call.
+    pub fn left_out(&mut self) -> std::vec::Drain<'_, (u64, LeftOut)> {
+        self.left_out.drain(..)
     }
 
     /// Lets time pass: some times a second.

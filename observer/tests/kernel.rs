@@ -30,5 +30,7 @@ mod reuse;
 mod seen;
 #[path = "kernel/sockets.rs"]
 mod sockets;
+#[path = "kernel/streams.rs"]
+mod streams;
 #[path = "kernel/wire.rs"]
 mod wire;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 use aya::{Ebpf, EbpfError};
 use aya_log::EbpfLogger;
+use observer_ebpf::flow::LeftOut;
 use observer_ebpf::loss::Loss;
 use observer_ebpf::program::{Gives, PROGRAMS};
 use observer_ebpf::{RING_BYTES, map};
@@ -215,9 +216,9 @@ impl Source for KernelCapture {
         Ok(true)
     }
 
-    fn quiet(&mut self, token: u64) {
+    fn leave_out(&mut self, token: u64, what: LeftOut) {
         if token != 0 {
-            self.slots.quiet(token);
+            self.slots.leave_out(token, what);
         }
     }
 

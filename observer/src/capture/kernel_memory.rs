@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use observer_ebpf::FLOW_SLOTS;
-use observer_ebpf::flow::FlowSlot;
+use observer_ebpf::flow::{FlowSlot, LeftOut};
 
 /// Header of a record in the ring: length and flags, page offset (include/uapi/linux/bpf.h, `BPF_RINGBUF_HDR_SZ`).
 const HEADER_BYTES: usize = 8;
@@ -142,12 +142,12 @@ impl FlowSlots {
         Mapping::new(map, 0, FLOW_SLOTS as usize * size_of::<FlowSlot>(), true).map(Self)
     }
 
-    /// Leaves out the flow of this fingerprint from now on.
-    pub(super) fn quiet(&self, fingerprint: u64) {
+    /// Leaves out so much of the flow of this fingerprint from now on.
+    pub(super) fn leave_out(&self, fingerprint: u64, what: LeftOut) {
         let slot = usize::try_from(fingerprint).unwrap_or(0) & (FLOW_SLOTS as usize - 1);
-        let field = slot * size_of::<FlowSlot>() + std::mem::offset_of!(FlowSlot, quiet);
+        let field = slot * size_of::<FlowSlot>() + std::mem::offset_of!(FlowSlot, left_out);
         // SAFETY: a word of the map, aligned to eight; this program only ever writes it, atomically.
-        unsafe { self.0.at::<AtomicU64>(field).as_ref() }.store(fingerprint, Ordering::Relaxed);
+        unsafe { self.0.at::<AtomicU64>(field).as_ref() }.store(what.of(fingerprint), Ordering::Relaxed);
     }
 }
 

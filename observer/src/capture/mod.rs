@@ -18,6 +18,7 @@ pub use kernel::{KernelCapture, KernelSource, OpenError, Options};
 use observer_core::connection::{Address, Beginnings, Flow, Opaque, Packet, Tap};
 use observer_core::ids::SocketId;
 use observer_core::time::Timestamp;
+use observer_ebpf::flow::LeftOut;
 use observer_ebpf::record::COMMAND_BYTES;
 
 /// What a source yields.
@@ -137,8 +138,8 @@ pub trait Source {
     /// Only what ends the source for good; lost and unreadable events are counted in [`SourceCounters`].
     fn poll(&mut self, patience: std::time::Duration, tell: &mut dyn FnMut(Event<'_>)) -> anyhow::Result<bool>;
 
-    /// Leaves out, from now on, the receiver's sight of a looped flow: the sender's sight shows all of it.
-    fn quiet(&mut self, _token: u64) {}
+    /// Leaves out so much of a flow from now on, by the token of a packet: what is known to be needed by nobody.
+    fn leave_out(&mut self, _token: u64, _what: LeftOut) {}
 
     /// What was seen and lost so far.
     fn counters(&self) -> Vec<SourceCounters>;

@@ -28,8 +28,8 @@ pub(super) fn observe(
     let mut ticked = Timestamp::default();
     loop {
         let more = source.poll(PATIENCE, &mut |event| pipeline.event(&event))?;
-        for token in pipeline.quieted() {
-            source.quiet(token);
+        for (token, what) in pipeline.left_out() {
+            source.leave_out(token, what);
         }
         let now = now();
         if now.since(ticked) >= TICK || now < ticked {

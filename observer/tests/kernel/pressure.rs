@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use observer::capture::Options;
+use observer_ebpf::flow::LeftOut;
 
 use crate::ends::{Ends, LOOPBACK, REQUEST, RESPONSE};
 use crate::seen::{Seen, Side};
@@ -46,7 +47,7 @@ fn a_quieted_flow_is_seen_at_its_sender_only_until_it_ends() {
     seen.until("the request at its receiver", |seen| seen.flow(client, server, Side::Ingress).len() == 1);
     let token = seen.flow(client, server, Side::Ingress)[0].token;
     assert_ne!(token, 0);
-    seen.quiet(token);
+    seen.leave_out(token, LeftOut::All);
     for _ in 0..10 {
         ends.to_server(REQUEST);
         ends.to_client(RESPONSE);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use observer::capture::{Event, KernelCapture, Options, SocketEvent, Source, SourceCounters};
 use observer_core::connection::{Connections, Opaque, Tap};
+use observer_ebpf::flow::LeftOut;
 
 use crate::ends::{Ends, LOOPBACK};
 
@@ -82,8 +83,8 @@ impl Seen {
         }
     }
 
-    pub fn quiet(&mut self, token: u64) {
-        self.capture.as_mut().unwrap().quiet(token);
+    pub fn leave_out(&mut self, token: u64, what: LeftOut) {
+        self.capture.as_mut().unwrap().leave_out(token, what);
     }
 
     pub fn counters(&self) -> Vec<SourceCounters> {

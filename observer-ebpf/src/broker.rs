@@ -1,0 +1,156 @@
+//! How requests to brokers begin: the first sixteen bytes of a payload come in, whether a broker's client or the broker may have
+//! sent them goes out. The decoder finds out whether it is so; a wrong yes costs copies until it has.
+
+/// Whether a payload begins like a request of Kafka, a frame of AMQP 0-9-1 that opens something, or a line of NATS. `low`, `high`
+/// and `len` as in [`crate::opening::opening`]. Redis carries far more than work, so of it a command must be one that moves some.
+#[inline(always)]
+pub const fn is_broker(low: u64, high: u64, len: u32) -> bool {
+    let first = low as u8;
+    if first == 0 {
+        return len >= 14 && is_kafka(low, high);
+    }
+    if first == 1 {
+        return len >= 11 && is_amqp_method(low, high);
+    }
+    len >= 8 && (low == u64::from_le_bytes(*b"AMQP\0\0\x09\x01") || is_nats(low, high))
+}
+
+/// A request with a length below 16 MiB, an api key and a version that may be known, a correlation id that is not negative, and
+/// no client id or one of at most 255 bytes that the length has room for (<https://kafka.apache.org/protocol>, "Protocol").
+#[inline(always)]
+const fn is_kafka(low: u64, high: u64) -> bool {
+    let words = low.swap_bytes();
+    let length = (words >> 32) as u32;
+    let key = words as u32 >> 16;
+    let version = words as u32 & 0xffff;
+    let words = high.swap_bytes();
+    let correlation = (words >> 32) as u32;
+    let client_len = words as u32 >> 16;
+    let room = if client_len == 0xffff { 0 } else { client_len };
+    // Produce of before version 3 and fetch of before version 4 carry no record headers, and many frames of HTTP/2 look alike.
+    let least = if key == 0 {
+        3
+    } else if key == 1 {
+        4
+    } else {
+        0
+    };
+    key < 100 && version >= least && version <= 20 && correlation >> 31 == 0 && room <= 255 && length >= room + 10
+}
+
+/// A method frame (AMQP 0-9-1 section 4.2.3) of a class and a method that there are, of at most 128 KiB.
+#[inline(always)]
+const fn is_amqp_method(low: u64, high: u64) -> bool {
+    let size = (low >> 24) as u32;
+    let class = (low >> 56) as u32 | (high as u32 & 0xff);
+    let class_low = high as u8 as u32;
+    let method = (high >> 8) as u32 & 0xffff;
+    let size = size.swap_bytes();
+    let known = class_low == 10
+        || class_low == 20
+        || class_low == 40
+        || class_low == 50
+        || class_low == 60
+        || class_low == 85
+        || class_low == 90;
+    class == class_low
+        && known
+        && method as u8 == 0
+        && method >> 8 != 0
+        && method >> 8 <= 120
+        && size >= 4
+        && size <= 1 << 17
+}
+
+/// A line of a verb that opens a connection or carries a message
+/// (<https://docs.nats.io/reference/reference-protocols/nats-protocol>).
+#[inline(always)]
+const fn is_nats(low: u64, high: u64) -> bool {
+    const fn begins<const N: usize>(word: u64, with: &[u8; N]) -> bool {
+        let mut wanted = [0; 8];
+        let mut at = 0;
+        while at < N {
+            wanted[at] = with[at];
+            at += 1;
+        }
+        (word ^ u64::from_le_bytes(wanted)) << (64 - 8 * N) == 0
+    }
+    begins(low, b"PUB ")
+        || begins(low, b"MSG ")
+        || begins(low, b"HPUB ")
+        || begins(low, b"HMSG ")
+        || begins(low, b"SUB ")
+        || begins(low, b"INFO {")
+        || (low == u64::from_le_bytes(*b"CONNECT ") && high as u8 == b'{')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(bytes: &[u8]) -> bool {
+        let mut first = [0; 16];
+        let len = bytes.len().min(16);
+        first[..len].copy_from_slice(&bytes[..len]);
+        let words = u128::from_le_bytes(first);
+        is_broker(words as u64, (words >> 64) as u64, bytes.len() as u32)
+    }
+
+    #[test]
+    fn requests_of_kafka_are_recognised() {
+        for request in [
+            // ApiVersions of librdkafka and of Java's client, a produce request, one without a client id.
+            &b"\0\0\0\x24\0\x12\0\x03\0\0\0\x01\0\x07rdkafka\0"[..],
+            b"\0\0\0\x39\0\x12\0\x04\0\0\0\0\0\x0aproducer-1",
+            b"\0\x01\x20\x39\0\0\0\x09\0\0\x34\x12\0\x07rdkafka\0",
+            b"\0\0\0\x39\0\x03\0\x0c\x7f\xff\xff\xf8\xff\xff\0\0",
+        ] {
+            assert!(of(request), "{request:02x?}");
+        }
+    }
+
+    #[test]
+    fn methods_of_amqp_and_lines_of_nats_are_recognised() {
+        for request in [
+            &b"AMQP\0\0\x09\x01"[..],
+            b"\x01\0\0\0\0\x01\xf4\0\x0a\0\x0a\0\x09\0\0",
+            b"\x01\0\x01\0\0\0\x0e\0\x3c\0\x28\0\0\0\x06orders",
+            b"INFO {\"server_id\":\"N\"}\r\n",
+            b"CONNECT {\"verbose\":false}\r\n",
+            b"PUB orders 5\r\nhello\r\n",
+            b"HPUB orders 20 25\r\n",
+            b"MSG orders 1 5\r\n",
+            b"HMSG orders 1 20 25\r\n",
+            b"SUB orders 1\r\n",
+        ] {
+            assert!(of(request), "{request:02x?}");
+        }
+    }
+
+    #[test]
+    fn what_is_of_no_broker_is_not_recognised() {
+        for others in [
+            // Frames of HTTP/2: settings, a window update, data of a gRPC message, headers.
+            &b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x64\0"[..],
+            b"\0\0\x04\x08\0\0\0\0\0\0\0\xff\xff\0\0\x05",
+            b"\0\0\x07\0\0\0\0\0\x01\0\0\0\0\x02\x08\x01",
+            b"\0\0\x2a\x01\x04\0\0\0\x01\x82\x86\x84\x41\x8a\x08\x9d",
+            // Produce version 2, a length that is too short, a negative number.
+            b"\0\0\0\x39\0\0\0\x02\0\0\0\x01\0\x07rdkafka",
+            b"\0\0\0\x10\0\x03\0\x0c\0\0\0\x01\0\x07rdkafka",
+            b"\0\0\0\x39\0\x03\0\x0c\x80\0\0\x01\0\x07rdkafka",
+            // FastCGI, a heartbeat of AMQP, a class that is none, AMQP 1.0.
+            b"\x01\x01\0\x01\0\x08\0\0\0\x01\x01\0\0\0\0\0",
+            b"\x08\0\0\0\0\0\0\xce\0\0\0\0\0\0\0\0",
+            b"\x01\0\x01\0\0\0\x0e\0\x3d\0\x28\0\0\0\x06o",
+            b"AMQP\0\x01\0\0",
+            b"CONNECT example.org:443 HTTP/1.1\r\n",
+            b"PUBLISH x",
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"PING\r\n",
+            b"",
+        ] {
+            assert!(!of(others), "{others:02x?}");
+        }
+    }
+}
