@@ -15,7 +15,7 @@ mod tests;
 use observer_core::audit::report::{Capture, ObserverInfo, Report};
 use observer_core::audit::{Auditor, Inputs, Loss, Settings};
 use observer_core::connection::{Connection, Connections, Flow, Opaque, Packet, Tap};
-use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece, Shared};
+use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece, Shared, kafka};
 use observer_core::limits::Limits;
 use observer_core::message::End;
 use observer_core::propagation::Hidden;
@@ -123,7 +123,7 @@ impl Pipeline {
             parties,
             stages: Stages::new(config),
             declared: Declared::new(config),
-            shared: Shared::default(),
+            shared: Shared::new(bounds(config)),
             auditor: Auditor::default(),
             observer: observer_info(),
             environment: config.environment.clone(),
@@ -141,6 +141,7 @@ impl Pipeline {
         self.declared = Declared::new(config);
         self.environment.clone_from(&config.environment);
         self.settings = settings(config);
+        self.shared.bounds = bounds(config);
         self.stages.reconfigure(config);
         self.parties.reconfigure(config);
     }
@@ -388,6 +389,15 @@ fn warn_of_loss(counters: &[SourceCounters]) {
             tracing::warn!("{}: events were lost since the start: {}", counter.source, reasons.join(", "));
         }
     }
+}
+
+/// How much of a batch of records is read.
+fn bounds(config: &Config) -> kafka::Bounds {
+    let default = kafka::Bounds::default();
+    let batch_bytes = config.capture.batch_bytes;
+    // As many times its length when it is decompressed as by default.
+    let records_bytes = default.records_bytes.max(batch_bytes * (default.records_bytes / default.batch_bytes));
+    kafka::Bounds { batch_bytes, records_bytes }
 }
 
 /// Heads, batches and the like that were there and could not be read.

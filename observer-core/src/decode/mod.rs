@@ -74,6 +74,13 @@ pub struct Shared {
     topics: kafka::TopicNames,
 }
 
+impl Shared {
+    /// Nothing found yet; so much is read of batches.
+    pub fn new(bounds: kafka::Bounds) -> Self {
+        Self { bounds, ..Self::default() }
+    }
+}
+
 /// Where a decoder puts what it finds.
 struct Output<'o> {
     interest: &'o Interest,

@@ -96,7 +96,7 @@ pub struct DeclaredFile {
 }
 
 /// What is captured.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capture {
     /// The sources to use; empty: all that the host allows.
     pub sources: Vec<SourceName>,
@@ -104,6 +104,15 @@ pub struct Capture {
     pub ports: Vec<u16>,
     /// The one cgroup to capture, with those below it (path under the cgroup v2 mount); `None`: the whole host.
     pub cgroup: Option<String>,
+    /// The longest batch of records of a broker that is read, in bytes; the records of longer ones are not observed.
+    pub batch_bytes: usize,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        let batch_bytes = observer_core::decode::kafka::Bounds::default().batch_bytes;
+        Self { sources: Vec::new(), ports: Vec::new(), cgroup: None, batch_bytes }
+    }
 }
 
 impl Capture {

@@ -30,6 +30,8 @@ const KEYS: &[&str] = &[
     "otlp",
     "audit",
 ];
+/// Room for one record at least; and what brokers take at most unless they are told otherwise is 1 MiB (message.max.bytes).
+const BATCH_BYTES: std::ops::RangeInclusive<usize> = 1024..=16 << 20;
 /// Ten times the default; beyond it the series alone would exceed the memory limit.
 const NAMES_MAX: u32 = 10_000;
 /// Below this the reorder buffers of a handful of connections no longer fit.
@@ -260,7 +262,7 @@ fn limits(field: &Field<'_>) -> Read<Limits> {
 }
 
 fn capture(field: &Field<'_>, notices: &mut Vec<String>) -> Read<Capture> {
-    let section = field.section(&["sources", "ports", "cgroup"])?;
+    let section = field.section(&["sources", "ports", "cgroup", "batch"])?;
     let sources = each(&section, "sources", source)?.unwrap_or_default();
     if let (Some(field), true) = (section.get("sources"), sources.contains(&SourceName::Tls)) {
         if sources == [SourceName::Tls] {
@@ -269,7 +271,15 @@ fn capture(field: &Field<'_>, notices: &mut Vec<String>) -> Read<Capture> {
         notices.push(field.wrong("tls is not yet observed").to_string());
     }
     let cgroup = section.get("cgroup").map(|field| cgroup(&field)).transpose()?;
-    Ok(Capture { sources, ports: each(&section, "ports", port)?.unwrap_or_default(), cgroup })
+    let ports = each(&section, "ports", port)?.unwrap_or_default();
+    let mut capture = Capture { sources, ports, cgroup, ..Capture::default() };
+    if let Some(field) = section.get("batch") {
+        capture.batch_bytes = field.read(values::size)?;
+        if !BATCH_BYTES.contains(&capture.batch_bytes) {
+            return Err(field.wrong("must be from 1KiB to 16MiB"));
+        }
+    }
+    Ok(capture)
 }
 
 fn source(field: &Field<'_>) -> Read<SourceName> {

@@ -52,6 +52,7 @@ capture:
   sources: [cgroup, socket-filter, tls]
   ports: [80, 8080]
   cgroup: /system.slice/shop.service
+  batch: 256KiB
 prometheus: {listen: "0.0.0.0:9999"}
 audit: {directory: /tmp/audits, interval: 10s, keep: 1d}
 "#;
@@ -77,6 +78,7 @@ fn every_key_of_the_documentation_is_read() {
     assert_eq!(config.limits, Limits { tenants: 10, services: 5, memory_bytes: 64 << 20 });
     assert_eq!(config.capture.ports, [80, 8080]);
     assert_eq!(config.capture.cgroup.as_deref(), Some("/system.slice/shop.service"));
+    assert_eq!(config.capture.batch_bytes, 256 << 10);
     assert_eq!(config.listen, Some("0.0.0.0:9999".parse().unwrap()));
     assert_eq!(config.audit.unwrap().keep, Duration::from_hours(24));
 }
@@ -199,6 +201,7 @@ fn a_value_out_of_range_is_named_with_the_range() {
         "limits: {tenants: 0}",
         &expect!["observer.yaml:1: limits.tenants: must be a whole number from 1 to 10000, not 0"],
     );
+    wrong("capture: {batch: 1GiB}", &expect!["observer.yaml:1: capture.batch: must be from 1KiB to 16MiB"]);
     wrong("limits: {memory: 1KiB}", &expect!["observer.yaml:1: limits.memory: must be at least 8MiB"]);
     wrong(
         "limits: {memory: 128}",
