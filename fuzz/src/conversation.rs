@@ -10,7 +10,7 @@ use observer_core::decode::{Conversation, Fidelity, Piece, Shared};
 use observer_core::message::{End, Interest, MessageBody};
 use observer_core::time::Timestamp;
 
-use crate::recording::runs;
+use crate::recording::{connections, runs};
 
 /// The server sends.
 const SERVER: u8 = 1;
@@ -97,19 +97,35 @@ pub fn seeds() -> crate::Seeds {
         ("requests", include_str!("../../observer-core/tests/recordings/requests_python.txt")),
         ("websocket", include_str!("../../observer-core/tests/recordings/upgrade_node.txt")),
     ];
+    let brokers = [
+        ("kafka-python", include_str!("../../observer-core/tests/recordings/kafka/kafka_python.txt")),
+        ("kafka-rdkafka", include_str!("../../observer-core/tests/recordings/kafka/librdkafka.txt")),
+        ("kafka-go", include_str!("../../observer-core/tests/recordings/kafka/sarama.txt")),
+        ("kafka-js", include_str!("../../observer-core/tests/recordings/kafka/kafkajs.txt")),
+    ];
     let mut seeds = Vec::new();
     for (name, recording) in recordings {
+        let runs = runs(recording);
         for (fidelity, flags) in [("heads", 0), ("whole", WHOLE)] {
-            let mut input = Vec::new();
-            for (from, bytes) in runs(recording) {
-                for part in bytes.chunks(usize::from(u16::MAX)) {
-                    input.push(flags | if from == End::Second { SERVER } else { 0 });
-                    input.extend(u16::try_from(part.len()).unwrap_or(u16::MAX).to_be_bytes());
-                    input.extend(part);
-                }
-            }
-            seeds.push((format!("{name}-{fidelity}"), input));
+            seeds.push((format!("{name}-{fidelity}"), input(flags, &runs)));
         }
     }
+    for (name, recording) in brokers {
+        let connections = connections(recording).into_iter().enumerate();
+        seeds.extend(connections.map(|(number, runs)| (format!("{name}-{number}"), input(WHOLE, &runs))));
+    }
     seeds
+}
+
+/// What an input is that plays these runs of bytes.
+fn input(flags: u8, runs: &[(End, Vec<u8>)]) -> Vec<u8> {
+    let mut input = Vec::new();
+    for (from, bytes) in runs {
+        for part in bytes.chunks(usize::from(u16::MAX)) {
+            input.push(flags | if *from == End::Second { SERVER } else { 0 });
+            input.extend(u16::try_from(part.len()).unwrap_or(u16::MAX).to_be_bytes());
+            input.extend(part);
+        }
+    }
+    input
 }

@@ -9,6 +9,19 @@ pub(crate) fn runs(recording: &str) -> Vec<(End, Vec<u8>)> {
     lines.map(|line| (if line.starts_with('>') { End::First } else { End::Second }, unescape(&line[2..]))).collect()
 }
 
+/// The runs of bytes of each connection in a recording of several: a line begins with the connection's number. Lines behind `=`
+/// are what the client logged.
+pub(crate) fn connections(recording: &str) -> Vec<Vec<(End, Vec<u8>)>> {
+    let mut connections: Vec<Vec<(End, Vec<u8>)>> = Vec::new();
+    for line in recording.lines().filter(|line| !line.starts_with('=')) {
+        let (number, run) = line.split_once(' ').expect("a connection");
+        let number: usize = number.parse().expect("the number of a connection");
+        connections.resize_with(connections.len().max(number + 1), Vec::new);
+        connections[number].extend(runs(run));
+    }
+    connections
+}
+
 fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();

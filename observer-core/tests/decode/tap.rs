@@ -67,20 +67,27 @@ pub(crate) fn interest() -> Interest {
 
 /// What is told of pieces, a line a message, and what is counted.
 pub(crate) fn tell(fidelity: Fidelity, pieces: &[Owned]) -> (Vec<String>, Anomalies) {
-    let (interest, mut shared, mut lines) = (interest(), Shared::default(), Vec::new());
+    let mut shared = Shared::default();
+    let lines = tell_with(fidelity, pieces, &mut shared);
+    (lines, shared.anomalies)
+}
+
+/// The same, for one connection of several.
+pub(crate) fn tell_with(fidelity: Fidelity, pieces: &[Owned], shared: &mut Shared) -> Vec<String> {
+    let (interest, mut lines) = (interest(), Vec::new());
     let mut conversation = Conversation::new(fidelity);
     for piece in pieces {
         let Owned { at, from, seq, ack, wire_len, ref bytes, link } = *piece;
         let piece = Piece { at: Timestamp(at), from, seq, ack, wire_len, bytes, link };
-        conversation.piece(&piece, &interest, &mut shared, &mut |message| lines.push(line(&message, &interest)));
+        conversation.piece(&piece, &interest, shared, &mut |message| lines.push(line(&message, &interest)));
         assert!(conversation.buffered_bytes() <= 600 * 1024, "{}", conversation.buffered_bytes());
     }
     for from in [End::First, End::Second] {
         let at = Timestamp(pieces.last().map_or(0, |piece| piece.at));
-        conversation.closed(from, at, &interest, &mut shared, &mut |message| lines.push(line(&message, &interest)));
+        conversation.closed(from, at, &interest, shared, &mut |message| lines.push(line(&message, &interest)));
     }
     assert_eq!(conversation.buffered_bytes(), 0, "buffers are freed when a conversation ends");
-    (lines, shared.anomalies)
+    lines
 }
 
 fn line(message: &Message<'_>, interest: &Interest) -> String {
