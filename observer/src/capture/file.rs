@@ -138,11 +138,6 @@ impl FileCapture {
         self.blocks.newest
     }
 
-    /// Connections that were forgotten to be opaque, for want of room.
-    pub fn opaque_forgotten(&self) -> u64 {
-        self.blocks.tally.opaque_forgotten
-    }
-
     /// Reads the next block; whether there was one.
     fn block(&mut self, tell: &mut dyn FnMut(Event<'_>)) -> bool {
         let held = self.reader.data().len();

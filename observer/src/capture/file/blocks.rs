@@ -2,6 +2,7 @@
 
 use observer_core::connection::{Address, Flow, Opaque, Packet, Tap};
 use observer_core::time::Timestamp;
+use observer_ebpf::broker::is_broker;
 use observer_ebpf::opening::{Opening, opening};
 use pcap_parser::{Block, PcapBlockOwned};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -28,7 +29,6 @@ pub(super) struct Tally {
     pub(super) cut: u64,
     pub(super) fragments: u64,
     pub(super) link_type: u64,
-    pub(super) opaque_forgotten: u64,
     pub(super) openings_forgotten: u64,
 }
 
@@ -135,7 +135,6 @@ impl Blocks {
         }
         if let Some(kind) = opaque(segment.payload).filter(|_| !known_opaque) {
             if self.opaque.len() >= OPAQUE_MAX {
-                self.tally.opaque_forgotten += self.opaque.len() as u64;
                 self.opaque.clear();
             }
             self.opaque.insert(connection);
@@ -198,13 +197,20 @@ fn opaque(payload: &[u8]) -> Option<Opaque> {
 /// Whether enough was captured of a connection's first payload to tell that no protocol begins like it.
 fn begins_nothing_known(payload: &[u8], wire_len: u32) -> bool {
     let enough = usize::try_from(wire_len).map_or(FIRST_BYTES, |len| len.min(FIRST_BYTES));
-    payload.len() >= enough && opening_of(payload) == Opening::Other
+    let [low, high] = first_words(payload);
+    payload.len() >= enough
+        && opening_of(payload) == Opening::Other
+        && !is_broker(low, high, u32::try_from(payload.len()).unwrap_or(u32::MAX))
 }
 
 fn opening_of(payload: &[u8]) -> Opening {
+    let [low, high] = first_words(payload);
+    opening(low, high, u32::try_from(payload.len()).unwrap_or(u32::MAX))
+}
+
+/// The first sixteen bytes, zeros behind the last.
+fn first_words(payload: &[u8]) -> [u64; 2] {
     let mut first = [0; FIRST_BYTES];
     first.iter_mut().zip(payload).for_each(|(to, from)| *to = *from);
-    let [low, high] =
-        [0, 8].map(|at| first.iter().skip(at).take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte)));
-    opening(low, high, u32::try_from(payload.len()).unwrap_or(u32::MAX))
+    [0, 8].map(|at| first.iter().skip(at).take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte)))
 }
