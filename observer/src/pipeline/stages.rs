@@ -212,7 +212,8 @@ impl Stages {
         let request = Request { at, protocol, exchange: None, head: &head, context: &context, tenant, uncounted };
         match way {
             Way::Produced => {
-                self.sent(&request, client, topic, false);
+                let ambiguous = parties.is_ambiguous(&ends[super::place(message.from)]);
+                self.sent(&request, client, topic, ambiguous);
             }
             Way::Fetched => self.received(&request, owner, Party::Peer(topic), false),
         }
