@@ -20,9 +20,8 @@ use crate::ring::lose;
 use crate::tell::{now, tell_close, tell_unknown, template};
 
 /// Rounds of one run of a program: frames are passed, a record is told. What is left is for its next run: the kernel allows
-/// 32 of them, so some 120 records are told of a packet, which 64 KiB of frames fill. Verifiers follow every round of one, and
-/// the oldest keep no more than four states of a loop apart.
-const ROUNDS_MAX: u32 = 4;
+/// 32 of them, so some 250 records are told of a packet. Verifiers follow every round.
+const ROUNDS_MAX: u32 = 8;
 /// Frames that are passed in a round: in all runs some 2,000 of a packet.
 const STEPS_MAX: u32 = 16;
 /// Frames that are told with what lies between them are one record up to this length; longer ones are cut.
