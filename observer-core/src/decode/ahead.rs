@@ -1,8 +1,14 @@
 //! Pieces that came before the bytes in front of them: kept in the order of their sequence numbers, within bounds.
 
+use std::time::Duration;
+
 use super::Piece;
 use crate::message::End;
 use crate::time::Timestamp;
+
+/// How long bytes are waited for while later ones are there. A retransmission takes 200 ms at least (RTO_MIN of Linux,
+/// include/net/tcp.h) and 1 s where nothing was measured yet (RFC 6298 section 2.1).
+pub const REORDER_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Pieces held of one direction while earlier bytes are missing. A reordered packet overtakes a few others, seldom tens.
 pub(super) const AHEAD_PIECES_MAX: usize = 64;

@@ -9,7 +9,10 @@ pub mod http2;
 pub mod kafka;
 mod opening;
 mod protocols;
+#[expect(dead_code, reason = "decoders are built on it")]
+mod stream;
 
+pub use self::ahead::REORDER_WAIT_MAX;
 use self::opening::Opening;
 use self::protocols::Decoder;
 use crate::message::{End, Interest, Message, Protocol};
@@ -145,7 +148,7 @@ impl Conversation {
         }
     }
 
-    /// Nothing came for a while: tells what has waited too long for missing bytes ([`http1::REORDER_WAIT_MAX`]) or for trailers
+    /// Nothing came for a while: tells what has waited too long for missing bytes ([`REORDER_WAIT_MAX`]) or for trailers
     /// ([`http2::HOLD_MAX`]). Calling it is needed only where a connection falls silent; each piece does the same.
     pub fn overdue(
         &mut self,

@@ -47,13 +47,10 @@ use self::half::{Expected, Half};
 use self::start_line::{Looks, Role, looks};
 use self::turns::Turns;
 use super::http2::Upgrade;
-use super::{Fidelity, Output, Piece};
+use super::{Fidelity, Output, Piece, REORDER_WAIT_MAX};
 use crate::message::{End, Protocol};
 use crate::time::Timestamp;
 
-/// How long bytes are waited for while later ones are there. A retransmission takes 200 ms at least (RTO_MIN of Linux,
-/// include/net/tcp.h) and 1 s where nothing was measured yet (RFC 6298 section 2.1).
-pub const REORDER_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a request may go unanswered until the next text that looks like a request is one, where bytes are missing and a tap
 /// shows one direction alone.
 pub const UNANSWERED_WAIT_MAX: Duration = Duration::from_secs(10);

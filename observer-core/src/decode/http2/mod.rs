@@ -39,10 +39,9 @@ use self::half::{Expected, Flaw, Half, Trust};
 use self::hpack::Fields;
 use self::streams::{Answer, Stream, Streams};
 use self::telling::Talk;
-use super::http1::REORDER_WAIT_MAX;
 use super::http1::start_line::Role;
 use super::protocols::Recognition;
-use super::{Fidelity, Output, Piece};
+use super::{Fidelity, Output, Piece, REORDER_WAIT_MAX};
 use crate::message::{End, Protocol};
 use crate::time::Timestamp;
 

@@ -57,21 +57,15 @@ mod talk;
 mod topics;
 mod walk;
 
-use std::time::Duration;
-
 use self::half::Half;
 pub use self::proof::{HELD_BYTES_MAX, PROOF_REQUESTS};
 pub use self::records::HEADERS_MAX;
 use self::talk::Talk;
 pub use self::topics::{TOPICS_MAX, TopicNames};
-use super::Piece;
+use super::{Piece, REORDER_WAIT_MAX};
 pub use crate::message::Way;
 use crate::message::{End, Header, Interest};
 use crate::time::Timestamp;
-
-/// How long bytes are waited for while later ones are there. A retransmission takes 200 ms at least (RTO_MIN of Linux,
-/// include/net/tcp.h) and 1 s where nothing was measured yet (RFC 6298 section 2.1).
-pub const REORDER_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// How much of the records is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
