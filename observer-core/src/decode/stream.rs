@@ -17,6 +17,10 @@ const UNNEEDED_MAX: u64 = 1 << 30;
 pub(super) struct Run<'a> {
     /// When the tap saw them.
     pub(super) at: Timestamp,
+    /// The sequence number of the first of them.
+    pub(super) seq: u32,
+    /// As in [`Piece::ack`].
+    pub(super) ack: Option<u32>,
     pub(super) bytes: &'a [u8],
     /// Whether the first of them is the first one of a piece: where bytes are missing, only there a message can be found again.
     pub(super) begins: bool,
@@ -189,7 +193,7 @@ impl<P> Stream<P> {
     where
         P: Parser<O>,
     {
-        let Piece { at, seq, wire_len, bytes, .. } = *piece;
+        let Piece { at, seq, ack, wire_len, bytes, .. } = *piece;
         let (bytes, wire_len, begins) = match Distance::of(seq, *self.next.get_or_insert(seq)) {
             Distance::Ahead(distance) => {
                 self.pass(distance, out);
@@ -202,8 +206,9 @@ impl<P> Stream<P> {
         };
         let captured = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(wire_len);
         if captured > 0 {
+            let seq = self.next.unwrap_or(seq);
             self.advance(captured);
-            self.parser.bytes(&Run { at, bytes, begins }, out);
+            self.parser.bytes(&Run { at, seq, ack, bytes, begins }, out);
         }
         self.pass(wire_len.saturating_sub(captured), out);
     }
