@@ -102,6 +102,11 @@ pub fn seeds() -> crate::Seeds {
         ("kafka-rdkafka", include_str!("../../observer-core/tests/recordings/kafka/librdkafka.txt")),
         ("kafka-go", include_str!("../../observer-core/tests/recordings/kafka/sarama.txt")),
         ("kafka-js", include_str!("../../observer-core/tests/recordings/kafka/kafkajs.txt")),
+        ("redis-celery", include_str!("../../observer-core/tests/recordings/redis/celery.txt")),
+        ("redis-ioredis", include_str!("../../observer-core/tests/recordings/redis/ioredis.txt")),
+        ("redis-python-resp2", include_str!("../../observer-core/tests/recordings/redis/redis_py_resp2.txt")),
+        ("redis-python-resp3", include_str!("../../observer-core/tests/recordings/redis/redis_py_resp3.txt")),
+        ("redis-rq", include_str!("../../observer-core/tests/recordings/redis/rq.txt")),
     ];
     let mut seeds = Vec::new();
     for (name, recording) in recordings {

@@ -9,7 +9,7 @@ pub mod http2;
 pub mod kafka;
 mod opening;
 mod protocols;
-#[expect(dead_code, reason = "decoders are built on it")]
+pub mod redis;
 mod stream;
 
 pub use self::ahead::REORDER_WAIT_MAX;
@@ -65,6 +65,8 @@ pub struct Anomalies {
     pub doubtful_heads: u64,
     /// Of Kafka.
     pub kafka: kafka::Anomalies,
+    /// Of Redis.
+    pub redis: redis::Anomalies,
 }
 
 /// What the decoders of all connections share.

@@ -6,6 +6,7 @@ use super::http1::Http1;
 use super::http1::start_line::{Looks, Role, looks_anywhere};
 use super::http2::{self, Http2};
 use super::kafka::{self, Kafka};
+use super::redis::{self, Redis};
 use super::{Fidelity, Output, Piece, Shared};
 use crate::message::{End, Message, MessageBody, Protocol, Record};
 use crate::time::Timestamp;
@@ -28,8 +29,9 @@ pub(super) struct Recogniser {
 }
 
 /// Every protocol; the first that is sure of a connection decodes it.
-pub(super) const RECOGNISERS: [Recogniser; 3] = [
+pub(super) const RECOGNISERS: [Recogniser; 4] = [
     Recogniser { recognise: http1, open: |fidelity, client, _| Decoder::Http1(Http1::new(fidelity, client)) },
+    Recogniser { recognise: redis, open: |_, client, _| Decoder::Redis(Box::new(Redis::new(client))) },
     Recogniser {
         recognise: kafka,
         open: |_, client, shared| Decoder::Kafka(Box::new(Kafka::new(shared.bounds, client))),
@@ -46,6 +48,7 @@ pub(super) enum Decoder {
     Http1(Http1),
     Http2(Box<Http2>),
     Kafka(Box<Kafka>),
+    Redis(Box<Redis>),
 }
 
 impl Decoder {
@@ -60,6 +63,7 @@ impl Decoder {
             }
             Self::Http2(http2) => http2.piece(piece, out),
             Self::Kafka(kafka) => of_kafka(out, |out| kafka.piece(piece, out)),
+            Self::Redis(redis) => redis.piece(piece, out),
         }
     }
 
@@ -68,6 +72,7 @@ impl Decoder {
             Self::Http1(http1) => http1.overdue(now, out),
             Self::Http2(http2) => http2.overdue(now, out),
             Self::Kafka(kafka) => of_kafka(out, |out| kafka.overdue(now, out)),
+            Self::Redis(redis) => redis.overdue(now, out),
         }
     }
 
@@ -76,6 +81,7 @@ impl Decoder {
             Self::Http1(http1) => http1.closed(from, at, out),
             Self::Http2(http2) => http2.closed(from, out),
             Self::Kafka(kafka) => of_kafka(out, |out| kafka.closed(from, out)),
+            Self::Redis(redis) => redis.closed(from, out),
         }
     }
 
@@ -84,13 +90,14 @@ impl Decoder {
             Self::Http1(http1) => http1.protocol(),
             Self::Http2(http2) => http2.protocol(),
             Self::Kafka(_) => Protocol::Kafka,
+            Self::Redis(_) => Protocol::Redis,
         }
     }
 
     pub(super) fn is_quiet(&self) -> bool {
         match self {
             Self::Http1(http1) => http1.is_quiet(),
-            Self::Http2(_) | Self::Kafka(_) => false,
+            Self::Http2(_) | Self::Kafka(_) | Self::Redis(_) => false,
         }
     }
 
@@ -99,6 +106,7 @@ impl Decoder {
         match self {
             Self::Http1(_) | Self::Http2(_) => false,
             Self::Kafka(kafka) => kafka.is_refuted(),
+            Self::Redis(redis) => redis.is_refuted(),
         }
     }
 
@@ -107,6 +115,7 @@ impl Decoder {
         match self {
             Self::Http1(_) | Self::Http2(_) => None,
             Self::Kafka(kafka) => kafka.unneeded(from),
+            Self::Redis(redis) => redis.unneeded(from),
         }
     }
 
@@ -115,6 +124,7 @@ impl Decoder {
             Self::Http1(http1) => http1.buffered_bytes(),
             Self::Http2(http2) => http2.buffered_bytes(),
             Self::Kafka(kafka) => kafka.buffered_bytes(),
+            Self::Redis(redis) => redis.buffered_bytes(),
         }
     }
 }
@@ -133,6 +143,15 @@ fn kafka(bytes: &[u8]) -> Recognition {
         kafka::Recognition::Request => Recognition::Sure(Role::Requests),
         kafka::Recognition::Perhaps => Recognition::Perhaps,
         kafka::Recognition::No => Recognition::No,
+    }
+}
+
+fn redis(bytes: &[u8]) -> Recognition {
+    match redis::recognise(bytes) {
+        redis::Recognition::Request => Recognition::Sure(Role::Requests),
+        redis::Recognition::Message => Recognition::Sure(Role::Responses),
+        redis::Recognition::Perhaps => Recognition::Perhaps,
+        redis::Recognition::No => Recognition::No,
     }
 }
 

@@ -8,6 +8,7 @@ mod http2;
 mod kernel;
 mod properties;
 mod recording;
+mod redis;
 mod rules;
 mod script;
 mod tap;
