@@ -97,7 +97,8 @@ impl Decoder {
     pub(super) fn is_quiet(&self) -> bool {
         match self {
             Self::Http1(http1) => http1.is_quiet(),
-            Self::Http2(_) | Self::Kafka(_) | Self::Redis(_) => false,
+            Self::Http2(_) | Self::Kafka(_) => false,
+            Self::Redis(redis) => redis.is_quiet(),
         }
     }
 

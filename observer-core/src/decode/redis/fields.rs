@@ -1,11 +1,12 @@
 //! Fields of an entry of a stream: names and values come in by turns, the headers among them go out.
 
 use super::resp::Value;
+use crate::limits::HEAD_BYTES_MAX;
 use crate::message::{Header, HeaderName, Interest};
 
 /// The longest name that is looked at.
 const NAME_BYTES_MAX: usize = 256;
-/// The longest value that is kept: as long as a head of HTTP may be.
+/// The longest value that is kept: as much baggage must be passed on (W3C Baggage, section 3.3.2).
 const VALUE_BYTES_MAX: usize = 8 * 1024;
 /// Headers that are kept of an entry.
 const HEADERS_MAX: usize = 64;
@@ -16,12 +17,14 @@ pub(super) struct Fields {
     /// The header whose value comes next.
     name: Option<HeaderName>,
     headers: Vec<(HeaderName, Box<[u8]>)>,
+    /// Bytes of these: no more than of a head of HTTP.
+    bytes: usize,
     complete: bool,
 }
 
 impl Default for Fields {
     fn default() -> Self {
-        Self { name: None, headers: Vec::new(), complete: true }
+        Self { name: None, headers: Vec::new(), bytes: 0, complete: true }
     }
 }
 
@@ -43,9 +46,12 @@ impl Fields {
             // What is longer than any name is none that is wanted.
             self.complete &= readable.is_some() || len > NAME_BYTES_MAX as u64;
         } else if let Some(name) = self.name.take() {
-            match value.filter(|value| value.whole && self.headers.len() < HEADERS_MAX) {
-                Some(value) => self.headers.push((name, value.bytes.into())),
-                None => self.complete = false,
+            let has_room = |len| self.headers.len() < HEADERS_MAX && self.bytes.saturating_add(len) <= HEAD_BYTES_MAX;
+            if let Some(value) = value.filter(|value| value.whole && has_room(value.bytes.len())) {
+                self.bytes = self.bytes.saturating_add(value.bytes.len());
+                self.headers.push((name, value.bytes.into()));
+            } else {
+                self.complete = false;
             }
         }
     }
@@ -61,7 +67,6 @@ impl Fields {
     }
 
     pub(super) fn buffered_bytes(&self) -> usize {
-        let values = self.headers.iter().map(|(_, value)| value.len()).fold(0, usize::saturating_add);
-        values.saturating_add(self.headers.capacity().saturating_mul(size_of::<(HeaderName, Box<[u8]>)>()))
+        self.bytes.saturating_add(self.headers.capacity().saturating_mul(size_of::<(HeaderName, Box<[u8]>)>()))
     }
 }

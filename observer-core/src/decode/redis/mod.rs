@@ -111,7 +111,7 @@ pub fn recognise(bytes: &[u8]) -> Recognition {
 }
 
 /// The decoder of one connection. It holds at most, for each direction, a value of [`kafka::Bounds::batch_bytes`](super::kafka::Bounds)
-/// or 64 headers, and 128 KiB of pieces that came too early; for both 256 requests. A usual connection holds 1 KiB.
+/// or as many bytes of headers, and 128 KiB of pieces that came too early; for both 256 requests. A usual connection holds 1 KiB.
 #[derive(Debug)]
 pub struct Redis {
     requests: Stream<Requests>,
@@ -171,6 +171,11 @@ impl Redis {
     /// Whether what came is not Redis: nothing will be told, and the protocol is to be recognised anew.
     pub fn is_refuted(&self) -> bool {
         self.talk.course == Course::Refuted
+    }
+
+    /// Whether what follows is no conversation (MONITOR, replication): nothing will be told again.
+    pub fn is_quiet(&self) -> bool {
+        self.talk.course == Course::Feed
     }
 
     /// Where the first byte of `from` is that will be needed, if some before it are not. Pieces that end before it may be left out.

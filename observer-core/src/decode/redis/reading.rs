@@ -201,13 +201,19 @@ impl Values {
 }
 
 /// A message of a channel, or what else is said without being asked; or what looks like it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Heard {
     /// Where the channel stands, of a message.
     channel_at: Option<u64>,
     channel: Option<Place>,
     /// It is no message but an answer, where these look alike (RESP2).
     pub(super) is_answer: bool,
+}
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self { channel_at: None, channel: None, is_answer: true }
+    }
 }
 
 impl Heard {
@@ -224,16 +230,16 @@ impl Heard {
         if spot.depth != 1 {
             return;
         }
-        let Some(value) = value else {
-            self.is_answer |= spot.index == 0;
-            return;
-        };
+        let Some(value) = value else { return };
         match spot.index {
-            0 => match value.bytes {
-                b"message" | b"smessage" => self.channel_at = Some(1),
-                b"pmessage" => self.channel_at = Some(2),
-                word => self.is_answer = !word.ends_with(b"subscribe"),
-            },
+            0 => {
+                self.channel_at = match value.bytes {
+                    b"message" | b"smessage" => Some(1),
+                    b"pmessage" => Some(2),
+                    _ => None,
+                };
+                self.is_answer = self.channel_at.is_none() && !value.bytes.ends_with(b"subscribe");
+            }
             index if Some(index) == self.channel_at => {
                 self.channel = Some(if value.whole { Place::new(value.bytes) } else { Place::unknown() });
             }

@@ -182,7 +182,19 @@ fn a_client_may_want_no_replies() {
         "> CLIENT REPLY OFF \n > GET a \n > GET b \n > CLIENT REPLY ON \n < +OK \n > LPOP rq:queue:a \n < 7",
         &["< Fetched a incomplete"],
     );
-    check("> MONITOR \n < +OK +1.5|LPOP \n > XADD a * traceparent 00-1 \n < +1.6|XADD", &[]);
+}
+
+#[test]
+fn behind_monitor_nothing_is_told_again() {
+    let (interest, mut shared, mut told) = (interest(), Shared::default(), 0);
+    let mut conversation = Conversation::new(Fidelity::Heads);
+    let runs = runs("> XADD a * x y \n < 1-1 \n > MONITOR \n < +OK +1.5|LPOP \n > XADD a * x y \n < +1.6|XADD");
+    for (number, Owned { at, from, seq, ack, wire_len, bytes, link }) in (1..).zip(cut(&runs, |_| usize::MAX)) {
+        let piece = Piece { at: Timestamp(at), from, seq, ack, wire_len, bytes: &bytes, link };
+        conversation.piece(&piece, &interest, &mut shared, &mut |_| told += 1);
+        assert_eq!(conversation.is_quiet(), number >= 3);
+    }
+    assert_eq!((told, shared.anomalies), (1, Anomalies::default()));
 }
 
 #[test]
