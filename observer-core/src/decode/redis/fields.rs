@@ -6,7 +6,7 @@ use crate::message::{Header, HeaderName, Interest};
 
 /// The longest name that is looked at.
 const NAME_BYTES_MAX: usize = 256;
-/// The longest value that is kept: as much baggage must be passed on (W3C Baggage, section 3.3.2).
+/// The longest value that is kept: as much baggage must be passed on (W3C Baggage, limits: 8,192 bytes).
 const VALUE_BYTES_MAX: usize = 8 * 1024;
 /// Headers that are kept of an entry.
 const HEADERS_MAX: usize = 64;
