@@ -6,25 +6,21 @@ mod service;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use testbed::install;
 use testbed::observer::{Observer, binary};
 use testbed::site::{Namespace, Site};
+use testbed::sources;
 use testbed::truth::{Facts, read, reported};
-use testbed::{scratch, workspace};
 
 use crate::service::{Program, Service, only, place};
 
 const HERE: Site = Site::Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
 const SERVICES: [&str; 2] = ["front", "back"];
 const ORDERS: u64 = 400;
-
-/// Where Debian keeps libraries in Go.
-const GO_LIBRARIES: &str = "/usr/share/gocode";
 
 /// What the services between the customer and the end are written in.
 #[derive(Clone, Copy, Debug)]
@@ -39,24 +35,9 @@ impl Peers {
     fn program(self, python: &Program) -> Result<Program> {
         match self {
             Self::Python => Ok(python.clone()),
-            Self::Go => Ok(Program(vec![built_in_go()?])),
+            Self::Go => Ok(Program(vec![sources::go("tests/calls.go")?])),
         }
     }
-}
-
-/// Builds `calls.go` with Debian's compiler and library; tests of one run build it once.
-fn built_in_go() -> Result<PathBuf> {
-    let place = scratch().join("tests/go");
-    let (cache, built) = (place.join("cache"), place.join("calls"));
-    std::fs::create_dir_all(&place)?;
-    let library = Path::new(GO_LIBRARIES).join("src/google.golang.org/grpc");
-    let missing = [("golang-go", !install::has_program("go")), ("golang-google-grpc-dev", !library.is_dir())];
-    install::apt(&missing.into_iter().filter_map(|(package, missing)| missing.then_some(package)).collect::<Vec<_>>())?;
-    let mut go = Command::new("go");
-    go.args(["build", "-o"]).arg(&built).arg(workspace().join("tests/calls.go"));
-    go.envs([("GO111MODULE", "off"), ("GOPATH", GO_LIBRARIES), ("CGO_ENABLED", "0")]).env("GOCACHE", cache);
-    ensure!(go.status()?.success(), "calls.go cannot be built");
-    Ok(built)
 }
 
 /// What the services logged and what the observer reported of the same calls.

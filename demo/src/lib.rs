@@ -8,6 +8,7 @@ pub mod observer;
 pub mod process;
 pub mod shop;
 pub mod site;
+pub mod sources;
 pub mod traffic;
 pub mod truth;
 

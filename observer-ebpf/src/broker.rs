@@ -1,8 +1,8 @@
 //! How requests to brokers begin: the first sixteen bytes of a payload come in, whether a broker's client or the broker may have
 //! sent them goes out. The decoder finds out whether it is so; a wrong yes costs copies until it has.
 
-/// Whether a payload begins like a request of Kafka, a frame of AMQP 0-9-1 that opens something, or a line of NATS. `low`, `high`
-/// and `len` as in [`crate::opening::opening`]. Redis carries far more than work, so of it a command must be one that moves some.
+/// Whether a payload begins like a request of Kafka, a method frame of AMQP 0-9-1, a line of NATS, or a command of Redis by which
+/// work is passed on. `low`, `high` and `len` as in [`crate::opening::opening`].
 #[inline(always)]
 pub const fn is_broker(low: u64, high: u64, len: u32) -> bool {
     let first = low as u8;
@@ -11,6 +11,9 @@ pub const fn is_broker(low: u64, high: u64, len: u32) -> bool {
     }
     if first == 1 {
         return len >= 11 && is_amqp_method(low, high);
+    }
+    if first == b'*' {
+        return len >= 14 && is_redis_work(low, high);
     }
     len >= 8 && (low == u64::from_le_bytes(*b"AMQP\0\0\x09\x01") || is_nats(low, high))
 }
@@ -62,6 +65,47 @@ const fn is_amqp_method(low: u64, high: u64) -> bool {
         && size <= 1 << 17
 }
 
+/// A command as clients send it, an array of bulk strings (RESP, <https://redis.io/docs/latest/develop/reference/protocol-spec>),
+/// with a name that stands for queues, streams or channels, in any case. Redis carries far more than work: caches are not read.
+#[inline(always)]
+const fn is_redis_work(low: u64, high: u64) -> bool {
+    let both = low as u128 | (high as u128) << 64;
+    // `*` and one or two digits, `$` and one or two digits, each with CR LF behind.
+    let one_digit = (low >> 16) as u8 == b'\r';
+    let behind_count = both >> if one_digit { 16 } else { 24 };
+    let one_digit = (behind_count >> 32) as u8 == b'\r';
+    let behind_len = behind_count >> if one_digit { 32 } else { 40 };
+    if behind_count as u32 & 0x00ff_ffff != u32::from_le_bytes(*b"\r\n$\0")
+        || behind_len as u16 != u16::from_le_bytes(*b"\r\n")
+    {
+        return false;
+    }
+    matches!(
+        &((behind_len >> 16) as u32 | 0x2020_2020).to_le_bytes(),
+        b"blmo"
+            | b"blmp"
+            | b"blpo"
+            | b"brpo"
+            | b"bzmp"
+            | b"bzpo"
+            | b"lmov"
+            | b"lpop"
+            | b"lpus"
+            | b"mult"
+            | b"psub"
+            | b"publ"
+            | b"rpop"
+            | b"rpus"
+            | b"spub"
+            | b"ssub"
+            | b"subs"
+            | b"xadd"
+            | b"xaut"
+            | b"xcla"
+            | b"xrea"
+    )
+}
+
 /// A line of a verb that opens a connection or carries a message
 /// (<https://docs.nats.io/reference/reference-protocols/nats-protocol>).
 #[inline(always)]
@@ -86,6 +130,7 @@ const fn is_nats(low: u64, high: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
 
     fn of(bytes: &[u8]) -> bool {
@@ -124,6 +169,28 @@ mod tests {
             b"SUB orders 1\r\n",
         ] {
             assert!(of(request), "{request:02x?}");
+        }
+    }
+
+    #[test]
+    fn commands_of_redis_that_pass_work_on_are_recognised() {
+        for command in
+            ["LPUSH", "RPUSH", "XADD", "xadd", "BRPOP", "blpop", "BLMOVE", "XREADGROUP", "XAUTOCLAIM", "SUBSCRIBE"]
+        {
+            for count in [2, 12] {
+                let request = std::format!("*{count}\r\n${}\r\n{command}\r\n$6\r\norders\r\n", command.len());
+                assert!(of(request.as_bytes()), "{request}");
+            }
+        }
+        assert!(of(b"*1\r\n$5\r\nMULTI\r\n"));
+        for others in ["GET", "SET", "HGETALL", "INCR", "EXPIRE", "EVALSHA", "ZADD", "PING", "HELLO"] {
+            let request = std::format!("*2\r\n${}\r\n{others}\r\n$6\r\norders\r\n", others.len());
+            assert!(!of(request.as_bytes()), "{request}");
+        }
+        for others in
+            [&b"*2\r\n:5\r\nLPUSH\r\n$1"[..], b"*2\n$5\nLPUSH\n$1\na\n", b"*123\r\n$5\r\nLPUSH\r\n", b"*2\r\n$5\r\nLPU"]
+        {
+            assert!(!of(others), "{}", others.escape_ascii());
         }
     }
 

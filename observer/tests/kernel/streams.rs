@@ -90,7 +90,8 @@ fn a_connection_is_joined_at_its_next_request() {
 
 #[test]
 fn every_broker_is_known_by_its_first_bytes() {
-    let from_client: [&[u8]; 6] = [
+    let from_client: [&[u8]; 7] = [
+        b"*3\r\n$5\r\nLPUSH\r\n$6\r\norders\r\n$2\r\n{}\r\n",
         b"AMQP\0\0\x09\x01",
         b"CONNECT {\"verbose\":false,\"headers\":true}\r\n",
         b"PUB orders 5\r\nhello\r\n",

@@ -28,6 +28,8 @@ pub(crate) struct Run {
 pub(crate) struct Figures {
     /// What was under load.
     pub(crate) workload: &'static str,
+    /// What was counted, in the singular.
+    pub(crate) unit: &'static str,
     /// Which ends were watched.
     #[serde(serialize_with = "by_name")]
     pub(crate) scenario: Scenario,

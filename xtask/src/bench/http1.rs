@@ -5,7 +5,7 @@
 use super::nginx::Nginx;
 use super::scene::{Aims, Load, Scenario, Scene, Server, Workload};
 use crate::apt::Needs;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -36,7 +36,7 @@ impl Workload for Http1 {
             Scenario::BothEnds => 0.95,
             Scenario::ServerEnd => 0.98,
         };
-        Aims { throughput, processor_us_per_request: Some(0.5) }
+        Aims { throughput: Some(throughput), processor_us_per_request: Some(0.5) }
     }
 
     fn start(&self, scene: &Scene) -> Result<Box<dyn Server>> {
@@ -67,11 +67,11 @@ impl Server for Servers {
                 client(server, &self.script, seconds, self.turns)
             })
             .collect::<Result<_>>()?;
-        Load::of(clients, counted)
+        Load::of(clients, Load::counted)
     }
 
-    fn served(&self) -> Result<u64> {
-        self.each.iter().map(Nginx::served).sum()
+    fn served(&mut self) -> Result<u64> {
+        self.each.iter_mut().map(Nginx::served).sum()
     }
 
     fn ports(&self) -> Vec<u16> {
@@ -91,27 +91,4 @@ fn client(server: &Nginx, script: &Path, seconds: u64, seed: usize) -> Result<Ch
         .stderr(Stdio::piped())
         .spawn()
         .context("wrk does not start")
-}
-
-/// The line that the script writes: responses, microseconds, errors.
-fn counted(text: &str) -> Result<Load> {
-    let line = text.lines().find_map(|line| line.strip_prefix("counted ")).context("no count")?;
-    let numbers: Vec<u64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-    match numbers.as_slice() {
-        [responses, microseconds, 0] => Ok(Load { responses: *responses, seconds: *microseconds as f64 / 1e6 }),
-        [_, _, errors] => bail!("{errors} requests failed"),
-        _ => bail!("three numbers expected"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_load_with_failed_requests_is_no_measurement() {
-        assert!(counted("Running 1s test\ncounted 100 1000000 0\n").is_ok_and(|load| load.responses == 100));
-        assert!(counted("counted 100 1000000 3\n").is_err());
-        assert!(counted("unable to connect").is_err());
-    }
 }

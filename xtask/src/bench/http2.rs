@@ -30,7 +30,7 @@ impl Workload for Download {
     }
 
     fn aims(&self, _: Scenario) -> Aims {
-        Aims { throughput: 0.98, processor_us_per_request: None }
+        Aims { throughput: Some(0.98), processor_us_per_request: None }
     }
 
     fn start(&self, scene: &Scene) -> Result<Box<dyn Server>> {
@@ -54,7 +54,7 @@ impl Workload for Unary {
     }
 
     fn aims(&self, _: Scenario) -> Aims {
-        Aims { throughput: 0.97, processor_us_per_request: Some(2.0) }
+        Aims { throughput: Some(0.97), processor_us_per_request: Some(2.0) }
     }
 
     fn start(&self, scene: &Scene) -> Result<Box<dyn Server>> {
@@ -114,8 +114,8 @@ impl Server for Servers {
         Load::of(clients, counted)
     }
 
-    fn served(&self) -> Result<u64> {
-        self.each.iter().map(Nginx::served).sum()
+    fn served(&mut self) -> Result<u64> {
+        self.each.iter_mut().map(Nginx::served).sum()
     }
 
     fn ports(&self) -> Vec<u16> {

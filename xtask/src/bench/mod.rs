@@ -5,9 +5,11 @@
 
 mod arms;
 mod figures;
+mod grpc;
 mod host;
 mod http1;
 mod http2;
+mod kafka;
 mod nginx;
 mod precedence;
 mod process;
@@ -29,7 +31,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What can be put under load.
-static WORKLOADS: [&(dyn Workload + Sync); 3] = [&http1::Http1, &http2::Unary, &http2::Download];
+static WORKLOADS: [&(dyn Workload + Sync); 5] =
+    [&http1::Http1, &http2::Unary, &http2::Download, &grpc::Grpc, &kafka::Produce];
 
 /// How long and what to measure.
 #[derive(clap::Args, Clone)]

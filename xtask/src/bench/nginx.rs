@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 /// How long nginx may take to answer for the first time.
@@ -25,6 +25,8 @@ pub(super) struct Nginx {
     /// The port on loopback that it listens on.
     pub(super) port: u16,
     status: PathBuf,
+    /// Questions so far.
+    asked: u64,
 }
 
 impl Nginx {
@@ -35,17 +37,16 @@ impl Nginx {
         let (status, config, log) = (files.join("status"), files.join("nginx.conf"), files.join("nginx.log"));
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         fs::write(&config, configuration(&files, &status, &format!("{port}{listen}"), location))?;
-        // The shell joins the cgroup first, so that the listening socket is born in it.
-        let process = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", "sh", "-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""])
-            .arg(scene.server_cgroup())
-            .args(["taskset", "--cpu-list", &processor.to_string(), "nginx", "-c"])
+        let process = scene
+            .cgroup
+            .command("taskset")
+            .args(["--cpu-list", &processor.to_string(), "nginx", "-c"])
             .arg(&config)
             .arg("-e")
             .arg(&log)
             .spawn()
             .context("nginx does not start")?;
-        let mut server = Self { process, processor: processor.to_string(), port, status };
+        let mut server = Self { process, processor: processor.to_string(), port, status, asked: 0 };
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             if let Some(status) = server.process.try_wait()? {
@@ -57,13 +58,15 @@ impl Nginx {
         Ok(server)
     }
 
-    /// How many requests it has served. stub_status counts itself too: each question is one of its requests.
-    pub(super) fn served(&self) -> Result<u64> {
+    /// How many requests it has served. stub_status counts itself too: each question is one of its requests, and taken off.
+    pub(super) fn served(&mut self) -> Result<u64> {
         let mut stream = UnixStream::connect(&self.status)?;
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
-        requests(&text).with_context(|| format!("stub_status: {text}"))
+        self.asked += 1;
+        let requests = requests(&text).with_context(|| format!("stub_status: {text}"))?;
+        Ok(requests - self.asked)
     }
 }
 

@@ -55,8 +55,9 @@ pub(crate) fn measure(
         seconds if seconds > 0 && arms.contains(&ArmName::Observer) => Some(bench.full_load(seconds)?),
         _ => None,
     };
-    let targets = targets::judge(workload.aims(scenario), &figures, full_load.as_ref());
-    Ok(Figures { workload: workload.name(), scenario, nothing, arms: figures, full_load, targets })
+    let targets = targets::judge(workload.aims(scenario), &figures, full_load.as_ref(), workload.unit());
+    let (workload, unit) = (workload.name(), workload.unit());
+    Ok(Figures { workload, unit, scenario, nothing, arms: figures, full_load, targets })
 }
 
 /// A turn of an arm between two of nothing, in requests a second.
@@ -130,8 +131,7 @@ impl Bench<'_> {
         let before = self.server.served()?;
         let used_before = tool.process().map(process::usage).unwrap_or_default();
         load(self.server.as_mut())?;
-        // The second question counts itself.
-        let served = self.server.served()? - before - self.server.ports().len() as u64;
+        let served = self.server.served()? - before;
         let programs = runs()?;
         let finished = tool.finish(served)?;
         let since = |now: Duration, before: Duration| now.saturating_sub(before).as_secs_f64();

@@ -1,21 +1,26 @@
 //! What is measured: a server under load, in a cgroup of its own. Shared words of workloads, arms and the runner.
 
 use crate::apt::Needs;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command};
 
-/// Something that serves requests as fast as a client can send them, all on this host.
+/// A service under load, as much as client and server can bear, all on this host.
 pub(crate) trait Workload {
     /// As on the command line and in the report.
     fn name(&self) -> &'static str;
-    /// The programs it runs.
+    /// What is counted, in the singular.
+    fn unit(&self) -> &'static str {
+        "request"
+    }
+    /// The programs it runs, but for those that it builds.
     fn needs(&self) -> &'static [Needs];
     /// What an observer must reach.
     fn aims(&self, scenario: Scenario) -> Aims;
-    /// Starts the server, in the scene's cgroup.
+    /// Starts the server. The service that is measured, which need not be that, runs in the scene's cgroup.
     ///
     /// # Errors
     ///
@@ -26,8 +31,8 @@ pub(crate) trait Workload {
 /// What an observer must reach at a workload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Aims {
-    /// Share of the throughput without it that must stay.
-    pub(crate) throughput: f64,
+    /// Share of the throughput without it that must stay; `None` where nothing is asked of it.
+    pub(crate) throughput: Option<f64>,
     /// Its processor time for a request; `None` where nothing is asked of it.
     pub(crate) processor_us_per_request: Option<f64>,
 }
@@ -40,12 +45,12 @@ pub(crate) trait Server {
     ///
     /// When a request fails.
     fn load(&mut self, seconds: u64) -> Result<Load>;
-    /// How many requests it has served, by its own count; each question is one of them for each of [`Server::ports`].
+    /// How many requests it has served, by its own count.
     ///
     /// # Errors
     ///
     /// When it does not say.
-    fn served(&self) -> Result<u64>;
+    fn served(&mut self) -> Result<u64>;
     /// The ports on loopback that it listens on.
     fn ports(&self) -> Vec<u16>;
 }
@@ -76,6 +81,21 @@ impl Load {
         }
         Ok(load)
     }
+
+    /// What the bench's own clients print: `counted RESPONSES MICROSECONDS ERRORS`.
+    ///
+    /// # Errors
+    ///
+    /// When a request failed, or nothing was counted.
+    pub(crate) fn counted(text: &str) -> Result<Self> {
+        let line = text.lines().find_map(|line| line.strip_prefix("counted ")).context("no count")?;
+        let numbers: Vec<u64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+        match numbers.as_slice() {
+            [responses, microseconds, 0] => Ok(Self { responses: *responses, seconds: *microseconds as f64 / 1e6 }),
+            [_, _, errors] => bail!("{errors} requests failed"),
+            _ => bail!("three numbers expected"),
+        }
+    }
 }
 
 /// Which ends of a connection are watched.
@@ -83,7 +103,7 @@ impl Load {
 pub(crate) enum Scenario {
     /// Client and server: all of this host.
     BothEnds,
-    /// The server's cgroup alone, as where the client is on another host.
+    /// The cgroup of the measured service alone, as where the other end is on another host.
     ServerEnd,
 }
 
@@ -101,8 +121,22 @@ impl fmt::Display for Scenario {
     }
 }
 
-/// What an observer is told to call the server.
+/// What an observer is to call the measured service.
 pub(crate) const SERVICE: &str = "bench-server";
+
+/// The cgroup of the measured service.
+#[derive(Clone)]
+pub(crate) struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// A command that runs `program` in it. Its shell joins first, so that sockets are born there.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM", "sh", "-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""]);
+        command.arg(&self.0).arg(program);
+        command
+    }
+}
 
 /// The place of a measurement: files, cgroup, and what is watched. Gone when dropped.
 pub(crate) struct Scene {
@@ -110,12 +144,13 @@ pub(crate) struct Scene {
     pub(crate) files: tempfile::TempDir,
     /// Which ends are watched.
     pub(crate) scenario: Scenario,
+    /// Where the measured service runs.
+    pub(crate) cgroup: Cgroup,
     mount: PathBuf,
-    cgroup: PathBuf,
 }
 
 impl Scene {
-    /// Makes a cgroup for the server.
+    /// Makes a cgroup for the measured service.
     ///
     /// # Errors
     ///
@@ -125,19 +160,19 @@ impl Scene {
         let mount = cgroup2_mount(&mounts).context("no cgroup v2 is mounted here")?;
         let cgroup = mount.join(format!("observer-bench-{}", std::process::id()));
         fs::create_dir_all(&cgroup).with_context(|| cgroup.display().to_string())?;
-        Ok(Self { files: tempfile::Builder::new().prefix("observer-bench-").tempdir()?, scenario, mount, cgroup })
-    }
-
-    /// The cgroup of the server.
-    pub(crate) fn server_cgroup(&self) -> &Path {
-        &self.cgroup
+        Ok(Self {
+            files: tempfile::Builder::new().prefix("observer-bench-").tempdir()?,
+            scenario,
+            cgroup: Cgroup(cgroup),
+            mount,
+        })
     }
 
     /// The cgroup to watch.
     pub(crate) fn watched_cgroup(&self) -> &Path {
         match self.scenario {
             Scenario::BothEnds => &self.mount,
-            Scenario::ServerEnd => &self.cgroup,
+            Scenario::ServerEnd => &self.cgroup.0,
         }
     }
 
@@ -151,7 +186,7 @@ impl Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         // Fails while a process of the server is still going down; an empty cgroup that stays costs nothing.
-        let _ = fs::remove_dir(&self.cgroup);
+        let _ = fs::remove_dir(&self.cgroup.0);
     }
 }
 
@@ -167,6 +202,13 @@ fn cgroup2_mount(mounts: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_load_with_failed_requests_is_no_measurement() {
+        assert!(Load::counted("Running 1s test\ncounted 100 1000000 0\n").is_ok_and(|load| load.responses == 100));
+        assert!(Load::counted("counted 100 1000000 3\n").is_err());
+        assert!(Load::counted("unable to connect").is_err());
+    }
 
     #[test]
     fn the_cgroup_mount_is_found_on_hybrid_hosts() {

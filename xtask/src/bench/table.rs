@@ -23,8 +23,10 @@ pub(crate) fn head(run: &Run) -> String {
 
 /// One workload in one scenario.
 pub(crate) fn body(figures: &Figures) -> String {
+    let unit = figures.unit;
+    let a_unit = format!("a {unit}");
     let mut text = format!(
-        "\n{}, {}: {:.0} requests/s with nothing watching\n{:<9} {:>25} {:>10} {:>10} {:>12} {:>9} {:>10}\n",
+        "\n{}, {}: {:.0} {unit}s/s with nothing watching\n{:<9} {:>25} {:>10} {:>10} {:>12} {:>9} {:>10}\n",
         figures.workload,
         figures.scenario,
         median(&figures.nothing),
@@ -36,7 +38,7 @@ pub(crate) fn body(figures: &Figures) -> String {
         "peak MiB",
         "seen"
     );
-    let heads = ["", "(95 % interval)", "a packet", "a request", "a request", "", ""];
+    let heads = ["", "(95 % interval)", "a packet", &a_unit, &a_unit, "", ""];
     let _ = writeln!(
         text,
         "{:<9} {:>25} {:>10} {:>10} {:>12} {:>9} {:>10}",
@@ -46,13 +48,13 @@ pub(crate) fn body(figures: &Figures) -> String {
         text.push_str(&row(arm));
     }
     for arm in &figures.arms {
-        text.push_str(&made_of(arm));
+        text.push_str(&made_of(arm, unit));
     }
     if let Some(turn) = &figures.full_load {
         let cost = &turn.cost;
         let _ = writeln!(
             text,
-            "observer, {} s at full load: {} requests, {} seen, {} us a request, {} MiB at its peak",
+            "observer, {} s at full load: {} {unit}s, {} seen, {} us a {unit}, {} MiB at its peak",
             turn.seconds,
             cost.served,
             cost.seen.unwrap_or(0),
@@ -89,13 +91,13 @@ fn row(arm: &ArmFigures) -> String {
 }
 
 /// What the cost of an arm consists of.
-fn made_of(arm: &ArmFigures) -> String {
+fn made_of(arm: &ArmFigures, unit: &str) -> String {
     // A program that runs once a connection and not once a request is left to the JSON.
     let often = arm.programs().into_iter().filter(|(_, runs, _)| *runs >= 0.01);
     let mut parts: Vec<String> =
-        often.map(|(name, runs, ns)| format!("{name} {runs:.2} runs a request, {ns:.0} ns each")).collect();
+        often.map(|(name, runs, ns)| format!("{name} {runs:.2} runs a {unit}, {ns:.0} ns each")).collect();
     if let Some((user, system)) = arm.user_and_system_us_per_request() {
-        parts.push(format!("process {user:.3} us a request in its own code, {system:.3} us in the kernel"));
+        parts.push(format!("process {user:.3} us a {unit} in its own code, {system:.3} us in the kernel"));
     }
     if parts.is_empty() { String::new() } else { format!("{}: {}\n", arm.arm, parts.join("; ")) }
 }

@@ -47,19 +47,19 @@ impl Target {
 }
 
 /// Judges the observer; nothing is asked of other arms.
-pub(crate) fn judge(wanted: Aims, arms: &[ArmFigures], full_load: Option<&FullLoad>) -> Vec<Target> {
+pub(crate) fn judge(wanted: Aims, arms: &[ArmFigures], full_load: Option<&FullLoad>, unit: &str) -> Vec<Target> {
     let mut targets = Vec::new();
     if let Some(observer) = arms.iter().find(|arm| arm.arm == ArmName::Observer) {
-        targets.extend(ratio(wanted.throughput, observer));
+        targets.extend(wanted.throughput.and_then(|wanted| ratio(wanted, observer)));
         if let (Some(us), Some(aim)) = (observer.processor_us_per_request(), wanted.processor_us_per_request) {
-            let what = format!("processor time below {aim} us a request: {us:.3} us");
+            let what = format!("processor time below {aim} us a {unit}: {us:.3} us");
             targets.push(Target::new(what, us < aim));
         }
     }
     if let Some(turn) = full_load {
         let (cost, seconds) = (&turn.cost, turn.seconds);
         let (seen, served) = (cost.seen.unwrap_or(0), cost.served);
-        targets.push(Target::new(format!("all requests of {seconds} s seen: {seen} of {served}"), seen == served));
+        targets.push(Target::new(format!("all {unit}s of {seconds} s seen: {seen} of {served}"), seen == served));
         let peak = cost.peak_bytes.unwrap_or(u64::MAX);
         targets.push(Target::new(format!("memory below 64 MiB: {:.1} MiB", mebibytes(peak)), peak < PEAK_BYTES));
         let growth = growth(&turn.resident_bytes);
@@ -102,7 +102,7 @@ mod tests {
     fn verdict(lower: f64, upper: f64) -> Option<Verdict> {
         let ratio = Some(Interval { estimate: f64::midpoint(lower, upper), lower, upper });
         let arms = [ArmFigures { arm: ArmName::Observer, turns: Vec::new(), ratio, costs: Vec::new() }];
-        judge(Aims { throughput: 0.95, processor_us_per_request: None }, &arms, None)
+        judge(Aims { throughput: Some(0.95), processor_us_per_request: None }, &arms, None, "request")
             .first()
             .map(|target| target.verdict)
     }

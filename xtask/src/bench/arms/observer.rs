@@ -57,7 +57,7 @@ impl Observer {
     }
 
     fn seen(&self) -> Result<u64> {
-        Ok(requests(&get(self.metrics, "/metrics")?))
+        Ok(seen(&get(self.metrics, "/metrics")?))
     }
 }
 
@@ -117,12 +117,18 @@ fn configured(scene: &Scene, ports: &[u16], metrics: SocketAddr) -> String {
     )
 }
 
-/// The sum of `trace_sampling_requests_total` of the server, whatever its other labels say.
-fn requests(metrics: &str) -> u64 {
+/// The requests that the measured service received, and those and the records that it sent, but for those of which the observer
+/// knows that they passed and no more.
+fn seen(metrics: &str) -> u64 {
     let service = format!("service=\"{SERVICE}\"");
+    let received = ("trace_sampling_requests_total{", "context=\"unobserved\"");
+    let sent = ("trace_propagation_hops_total{", "outcome=\"unattributed\"");
     metrics
         .lines()
-        .filter(|line| line.starts_with("trace_sampling_requests_total{") && line.contains(&service))
+        .filter(|line| {
+            line.contains(&service)
+                && [received, sent].iter().any(|(name, unseen)| line.starts_with(name) && !line.contains(unseen))
+        })
         .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
         .sum()
 }
@@ -144,11 +150,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_servers_requests_are_counted_and_all_of_them() {
+    fn only_the_services_requests_are_counted_and_all_of_which_more_is_known_than_that_they_passed() {
         let metrics = "# HELP trace_sampling_requests_total x\n\
             trace_sampling_requests_total{context=\"valid\",protocol=\"http/1.1\",service=\"bench-server\",tenant=\"a\"} 40\n\
             trace_sampling_requests_total{context=\"missing\",protocol=\"http/1.1\",service=\"bench-server\",tenant=\"b\"} 2\n\
+            trace_sampling_requests_total{context=\"unobserved\",protocol=\"http/1.1\",service=\"bench-server\",tenant=\"b\"} 3\n\
+            trace_propagation_hops_total{outcome=\"rooted\",peer=\"kafka:bench\",service=\"bench-server\"} 100\n\
+            trace_propagation_hops_total{outcome=\"unattributed\",peer=\"kafka:bench\",service=\"bench-server\"} 5\n\
             trace_sampling_requests_total{context=\"valid\",protocol=\"http/1.1\",service=\"observer\",tenant=\"a\"} 7\n";
-        assert_eq!(requests(metrics), 42);
+        assert_eq!(seen(metrics), 142);
     }
 }

@@ -107,10 +107,28 @@ pub(in crate::decode::http2) struct Fields {
 
 impl Fields {
     pub(super) fn clear(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
+        let Self {
+            bytes,
+            // What stands there is not read again, and to write all of it would cost as much as a short block.
+            headers: _,
+            headers_len,
+            method,
+            path,
+            authority,
+            shaped,
+            shaped_often,
+            status,
+            grpc_status,
+            first,
+            of_request,
+            hidden,
+        } = self;
         bytes.clear();
         bytes.shrink_to(RESERVED_BYTES);
-        *self = Self { bytes, ..Self::default() };
+        (*headers_len, *first) = (0, First::None);
+        (*method, *path, *authority, *shaped) = (None, None, None, None);
+        (*status, *grpc_status) = (None, None);
+        (*shaped_often, *of_request, *hidden) = (false, false, false);
     }
 
     /// Where values are decoded to; what is behind the kept ones is handed to [`Self::keep`].

@@ -14,8 +14,9 @@ const LENGTHS: [u8; 257] = [
     27, 27, 27, 27, 27, 26, 30,
 ];
 const LENGTH_MAX: usize = 30;
-/// Codes of up to so many bits are found by one look-up: every letter, digit and what stands in a trace context.
-const SHORT_BITS: u32 = 10;
+/// Symbols whose codes have together up to so many bits are found by one look-up: any two hexadecimal digits, of which trace
+/// contexts consist.
+const SHORT_BITS: u32 = 12;
 /// How far 64 bits are moved so that the next [`SHORT_BITS`] are left.
 const SHORT_SHIFT: u32 = 64 - SHORT_BITS;
 /// The end of a string: never sent (RFC 7541 section 5.2).
@@ -30,11 +31,21 @@ struct Codes {
     start: usize,
 }
 
+/// What begins with some bits.
+#[derive(Clone, Copy)]
+struct Short {
+    symbols: [u8; 2],
+    /// The length of the first symbol's code; 0 where it is longer than the bits.
+    first: u8,
+    /// That of both codes together; 0 where they are.
+    both: u8,
+}
+
 struct Code {
     by_length: [Codes; LENGTH_MAX + 1],
     symbols: [u16; 257],
-    /// Symbol and length of the code that begins with these bits; length 0 where it is longer.
-    short: [(u8, u8); 1 << SHORT_BITS],
+    /// By the next [`SHORT_BITS`].
+    short: [Short; 1 << SHORT_BITS],
 }
 
 static CODE: Code = build();
@@ -49,7 +60,7 @@ const fn build() -> Code {
     let mut code = Code {
         by_length: [Codes { first: 0, count: 0, start: 0 }; LENGTH_MAX + 1],
         symbols: [0; 257],
-        short: [(0, 0); 1 << SHORT_BITS],
+        short: [Short { symbols: [0; 2], first: 0, both: 0 }; 1 << SHORT_BITS],
     };
     let (mut next, mut placed, mut length) = (0_u32, 0, 1);
     while length <= LENGTH_MAX {
@@ -63,7 +74,8 @@ const fn build() -> Code {
                     let free = SHORT_BITS as usize - length;
                     let mut tail = 0;
                     while tail < 1 << free {
-                        code.short[(next as usize) << free | tail] = (symbol as u8, length as u8);
+                        let short = &mut code.short[(next as usize) << free | tail];
+                        (short.symbols[0], short.first) = (symbol as u8, length as u8);
                         tail += 1;
                     }
                 }
@@ -75,25 +87,53 @@ const fn build() -> Code {
         }
         length += 1;
     }
+    let mut bits = 0;
+    while bits < code.short.len() {
+        let first = code.short[bits].first;
+        let second = code.short[bits << first & (code.short.len() - 1)];
+        if first > 0 && second.first > 0 && first as u32 + second.first as u32 <= SHORT_BITS {
+            code.short[bits].symbols[1] = second.symbols[0];
+            code.short[bits].both = first + second.first;
+        }
+        bits += 1;
+    }
     code
+}
+
+/// How long a string of so many coded bytes may be: no code has fewer than five bits.
+pub(super) fn decoded_len_max(coded: usize) -> usize {
+    coded.saturating_mul(8) / 5
 }
 
 /// Decodes a string byte by byte and returns its length; `None` where the code is broken: a padding that is longer than seven
 /// bits or not of ones, or the symbol for the end of a string.
-pub(super) fn decode(coded: &[u8], mut push: impl FnMut(u8)) -> Option<usize> {
-    let mut coded = coded.iter();
+pub(super) fn decode(mut coded: &[u8], mut push: impl FnMut(u8)) -> Option<usize> {
     // The next bits, the first one leftmost; behind them zeros.
     let (mut bits, mut held) = (0_u64, 0_u32);
     let mut len = 0_usize;
     loop {
-        while held <= 56 {
-            let Some(&byte) = coded.next() else { break };
-            bits |= u64::from(byte).wrapping_shl(56_u32.wrapping_sub(held));
-            held = held.wrapping_add(8);
+        if held <= 32 {
+            if let Some((&four, rest)) = coded.split_first_chunk() {
+                bits |= u64::from(u32::from_be_bytes(four)).wrapping_shl(32_u32.wrapping_sub(held));
+                (held, coded) = (held.wrapping_add(32), rest);
+            } else {
+                for &byte in std::mem::take(&mut coded) {
+                    bits |= u64::from(byte).wrapping_shl(56_u32.wrapping_sub(held));
+                    held = held.wrapping_add(8);
+                }
+            }
         }
         let index = usize::try_from(bits >> SHORT_SHIFT).unwrap_or(0);
         let (symbol, length) = match CODE.short.get(index) {
-            Some(&(symbol, length)) if length > 0 => (symbol, u32::from(length)),
+            Some(&Short { symbols: [first, second], both, .. }) if both > 0 && u32::from(both) <= held => {
+                push(first);
+                push(second);
+                len = len.saturating_add(2);
+                bits = bits.wrapping_shl(u32::from(both));
+                held = held.wrapping_sub(u32::from(both));
+                continue;
+            }
+            Some(&Short { symbols: [symbol, _], first, .. }) if first > 0 => (symbol, u32::from(first)),
             _ => match long(bits, held)? {
                 Some(found) => found,
                 None => return is_padding(bits, held).then_some(len),
@@ -191,6 +231,14 @@ mod tests {
     fn every_byte_is_decoded() {
         let all: Vec<u8> = (0..=255).chain((0..=255).rev()).collect();
         assert_eq!(text(&code(&all)), Some(all));
+    }
+
+    #[test]
+    fn a_trace_context_that_ends_anywhere_is_decoded_to_its_end() {
+        let whole = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        for end in 0..=whole.len() {
+            assert_eq!(text(&code(&whole[..end])).as_deref(), Some(&whole[..end]));
+        }
     }
 
     #[test]

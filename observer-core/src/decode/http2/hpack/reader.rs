@@ -62,7 +62,16 @@ impl Text<'_> {
     /// Appends it to `bytes` and returns its length; `None` where the code is broken.
     pub(super) fn append_to(&self, bytes: &mut Vec<u8>) -> Option<usize> {
         if self.coded {
-            huffman::decode(self.bytes, |byte| bytes.push(byte))
+            let start = bytes.len();
+            bytes.resize(start.saturating_add(huffman::decoded_len_max(self.bytes.len())), 0);
+            let mut free = bytes.get_mut(start..).unwrap_or_default().iter_mut();
+            let len = huffman::decode(self.bytes, |byte| {
+                if let Some(free) = free.next() {
+                    *free = byte;
+                }
+            });
+            bytes.truncate(start.saturating_add(len.unwrap_or(0)));
+            len
         } else {
             bytes.extend_from_slice(self.bytes);
             Some(self.bytes.len())
