@@ -71,39 +71,42 @@ const fn is_amqp_method(low: u64, high: u64) -> bool {
 const fn is_redis_work(low: u64, high: u64) -> bool {
     let both = low as u128 | (high as u128) << 64;
     // `*` and one or two digits, `$` and one or two digits, each with CR LF behind.
-    let one_digit = (low >> 16) as u8 == b'\r';
-    let behind_count = both >> if one_digit { 16 } else { 24 };
-    let one_digit = (behind_count >> 32) as u8 == b'\r';
-    let behind_len = behind_count >> if one_digit { 32 } else { 40 };
+    let few = (low >> 16) as u8 == b'\r';
+    let behind_count = both >> if few { 16 } else { 24 };
+    let short = (behind_count >> 32) as u8 == b'\r';
+    let behind_len = behind_count >> if short { 32 } else { 40 };
     if behind_count as u32 & 0x00ff_ffff != u32::from_le_bytes(*b"\r\n$\0")
         || behind_len as u16 != u16::from_le_bytes(*b"\r\n")
     {
         return false;
     }
-    matches!(
-        &((behind_len >> 16) as u32 | 0x2020_2020).to_le_bytes(),
-        b"blmo"
-            | b"blmp"
-            | b"blpo"
-            | b"brpo"
-            | b"bzmp"
-            | b"bzpo"
-            | b"lmov"
-            | b"lpop"
-            | b"lpus"
-            | b"mult"
-            | b"psub"
-            | b"publ"
-            | b"rpop"
-            | b"rpus"
-            | b"spub"
-            | b"ssub"
-            | b"subs"
-            | b"xadd"
-            | b"xaut"
-            | b"xcla"
-            | b"xrea"
-    )
+    let name = ((behind_len >> 16) as u32 | 0x2020_2020).to_le_bytes();
+    // Scripts of queues (BullMQ) take ten arguments and more, those of caches and locks few.
+    !few && matches!(&name, b"eval")
+        || matches!(
+            &name,
+            b"blmo"
+                | b"blmp"
+                | b"blpo"
+                | b"brpo"
+                | b"bzmp"
+                | b"bzpo"
+                | b"lmov"
+                | b"lpop"
+                | b"lpus"
+                | b"mult"
+                | b"psub"
+                | b"publ"
+                | b"rpop"
+                | b"rpus"
+                | b"spub"
+                | b"ssub"
+                | b"subs"
+                | b"xadd"
+                | b"xaut"
+                | b"xcla"
+                | b"xrea"
+        )
 }
 
 /// A line of a verb that opens a connection or carries a message
@@ -182,7 +185,7 @@ mod tests {
                 assert!(of(request.as_bytes()), "{request}");
             }
         }
-        assert!(of(b"*1\r\n$5\r\nMULTI\r\n"));
+        assert!(of(b"*1\r\n$5\r\nMULTI\r\n") && of(b"*15\r\n$7\r\nevalsha\r\n") && of(b"*26\r\n$4\r\nEVAL\r\n"));
         for others in ["GET", "SET", "HGETALL", "INCR", "EXPIRE", "EVALSHA", "ZADD", "PING", "HELLO"] {
             let request = std::format!("*2\r\n${}\r\n{others}\r\n$6\r\norders\r\n", others.len());
             assert!(!of(request.as_bytes()), "{request}");
