@@ -195,11 +195,8 @@ fn target_looks(method: &[u8], target: &[u8]) -> Looks {
         None => Looks::Perhaps,
         Some(b'/' | b'*') => Looks::Yes,
         Some(first) if method == b"CONNECT" => {
-            if first.is_ascii_graphic() {
-                Looks::Yes
-            } else {
-                Looks::No
-            }
+            // NATS begins with a JSON object.
+            if first.is_ascii_graphic() && *first != b'{' { Looks::Yes } else { Looks::No }
         }
         Some(_) => {
             let scheme = target.get(..4).unwrap_or(target);
@@ -259,6 +256,8 @@ mod tests {
             "MAIL FROM:<a>\r\n",
             "GET / HTTP/1.1 and more\r\n",
             "PRI * HTTP/1.1\r\n",
+            "CONNECT {\"verbose\":false}\r\n",
+            "CONNECT {\"verbose",
         ] {
             assert_eq!(looks(Role::Requests, text.as_bytes()), Looks::No, "{text}");
         }
