@@ -4,10 +4,14 @@
 //! be decoded is counted in [`Anomalies`], never a panic, never an error that stops the line.
 
 mod ahead;
+pub mod amqp;
+mod gathering;
 pub mod http1;
 pub mod http2;
 pub mod kafka;
+pub mod nats;
 mod opening;
+mod pair;
 mod protocols;
 pub mod redis;
 mod stream;
@@ -67,6 +71,10 @@ pub struct Anomalies {
     pub kafka: kafka::Anomalies,
     /// Of Redis.
     pub redis: redis::Anomalies,
+    /// Of AMQP.
+    pub amqp: amqp::Anomalies,
+    /// Of NATS.
+    pub nats: nats::Anomalies,
 }
 
 /// What the decoders of all connections share.

@@ -2,10 +2,12 @@
 //!
 //! A protocol is one module, one entry of [`RECOGNISERS`] and one variant of [`Decoder`].
 
+use super::amqp::{self, Amqp};
 use super::http1::Http1;
 use super::http1::start_line::{Looks, Role, looks_anywhere};
 use super::http2::{self, Http2};
 use super::kafka::{self, Kafka};
+use super::nats::{self, Nats};
 use super::redis::{self, Redis};
 use super::{Fidelity, Output, Piece, Shared};
 use crate::message::{End, Message, MessageBody, Protocol, Record};
@@ -29,7 +31,7 @@ pub(super) struct Recogniser {
 }
 
 /// Every protocol; the first that is sure of a connection decodes it.
-pub(super) const RECOGNISERS: [Recogniser; 4] = [
+pub(super) const RECOGNISERS: [Recogniser; 6] = [
     Recogniser { recognise: http1, open: |fidelity, client, _| Decoder::Http1(Http1::new(fidelity, client)) },
     Recogniser { recognise: redis, open: |_, client, _| Decoder::Redis(Box::new(Redis::new(client))) },
     Recogniser {
@@ -40,6 +42,8 @@ pub(super) const RECOGNISERS: [Recogniser; 4] = [
         recognise: http2::recognise,
         open: |fidelity, client, _| Decoder::Http2(Box::new(Http2::new(fidelity, client))),
     },
+    Recogniser { recognise: amqp::recognise, open: |_, client, _| Decoder::Amqp(Box::new(Amqp::new(client))) },
+    Recogniser { recognise: nats::recognise, open: |_, client, _| Decoder::Nats(Box::new(Nats::new(client))) },
 ];
 
 /// The decoder of a connection of which the protocol is known.
@@ -49,6 +53,8 @@ pub(super) enum Decoder {
     Http2(Box<Http2>),
     Kafka(Box<Kafka>),
     Redis(Box<Redis>),
+    Amqp(Box<Amqp>),
+    Nats(Box<Nats>),
 }
 
 impl Decoder {
@@ -64,6 +70,8 @@ impl Decoder {
             Self::Http2(http2) => http2.piece(piece, out),
             Self::Kafka(kafka) => of_kafka(out, |out| kafka.piece(piece, out)),
             Self::Redis(redis) => redis.piece(piece, out),
+            Self::Amqp(amqp) => amqp.piece(piece, out),
+            Self::Nats(nats) => nats.piece(piece, out),
         }
     }
 
@@ -73,6 +81,8 @@ impl Decoder {
             Self::Http2(http2) => http2.overdue(now, out),
             Self::Kafka(kafka) => of_kafka(out, |out| kafka.overdue(now, out)),
             Self::Redis(redis) => redis.overdue(now, out),
+            Self::Amqp(amqp) => amqp.overdue(now, out),
+            Self::Nats(nats) => nats.overdue(now, out),
         }
     }
 
@@ -82,6 +92,8 @@ impl Decoder {
             Self::Http2(http2) => http2.closed(from, out),
             Self::Kafka(kafka) => of_kafka(out, |out| kafka.closed(from, out)),
             Self::Redis(redis) => redis.closed(from, out),
+            Self::Amqp(amqp) => amqp.closed(from, out),
+            Self::Nats(nats) => nats.closed(from, out),
         }
     }
 
@@ -91,13 +103,15 @@ impl Decoder {
             Self::Http2(http2) => http2.protocol(),
             Self::Kafka(_) => Protocol::Kafka,
             Self::Redis(_) => Protocol::Redis,
+            Self::Amqp(_) => Protocol::Amqp,
+            Self::Nats(_) => Protocol::Nats,
         }
     }
 
     pub(super) fn is_quiet(&self) -> bool {
         match self {
             Self::Http1(http1) => http1.is_quiet(),
-            Self::Http2(_) | Self::Kafka(_) => false,
+            Self::Http2(_) | Self::Kafka(_) | Self::Amqp(_) | Self::Nats(_) => false,
             Self::Redis(redis) => redis.is_quiet(),
         }
     }
@@ -108,6 +122,8 @@ impl Decoder {
             Self::Http1(_) | Self::Http2(_) => false,
             Self::Kafka(kafka) => kafka.is_refuted(),
             Self::Redis(redis) => redis.is_refuted(),
+            Self::Amqp(amqp) => amqp.is_refuted(),
+            Self::Nats(nats) => nats.is_refuted(),
         }
     }
 
@@ -117,6 +133,8 @@ impl Decoder {
             Self::Http1(_) | Self::Http2(_) => None,
             Self::Kafka(kafka) => kafka.unneeded(from),
             Self::Redis(redis) => redis.unneeded(from),
+            Self::Amqp(amqp) => amqp.unneeded(from),
+            Self::Nats(nats) => nats.unneeded(from),
         }
     }
 
@@ -126,6 +144,8 @@ impl Decoder {
             Self::Http2(http2) => http2.buffered_bytes(),
             Self::Kafka(kafka) => kafka.buffered_bytes(),
             Self::Redis(redis) => redis.buffered_bytes(),
+            Self::Amqp(amqp) => amqp.buffered_bytes(),
+            Self::Nats(nats) => nats.buffered_bytes(),
         }
     }
 }
