@@ -107,6 +107,10 @@ pub fn seeds() -> crate::Seeds {
         ("redis-python-resp2", include_str!("../../observer-core/tests/recordings/redis/redis_py_resp2.txt")),
         ("redis-python-resp3", include_str!("../../observer-core/tests/recordings/redis/redis_py_resp3.txt")),
         ("redis-rq", include_str!("../../observer-core/tests/recordings/redis/rq.txt")),
+        ("amqp-pika", include_str!("../../observer-core/tests/recordings/amqp/pika.txt")),
+        ("amqp-js", include_str!("../../observer-core/tests/recordings/amqp/amqplib.txt")),
+        ("nats-python", include_str!("../../observer-core/tests/recordings/nats/nats_py.txt")),
+        ("nats-js", include_str!("../../observer-core/tests/recordings/nats/nats_js.txt")),
     ];
     let mut seeds = Vec::new();
     for (name, recording) in recordings {
