@@ -15,7 +15,7 @@ mod tests;
 use observer_core::audit::report::{Capture, ObserverInfo, Report};
 use observer_core::audit::{Auditor, Inputs, Loss, Settings};
 use observer_core::connection::{Connection, Connections, Flow, Opaque, Packet, Tap};
-use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece, Shared, kafka};
+use observer_core::decode::{Conversation, Fidelity, Piece, Shared, kafka};
 use observer_core::limits::Limits;
 use observer_core::message::End;
 use observer_core::propagation::Hidden;
@@ -329,7 +329,7 @@ impl Pipeline {
             messages: self.stages.messages,
             events: counters.iter().map(|counter| counter.events).sum(),
             lost: losses.iter().map(|loss| loss.count).sum(),
-            undecodable: undecodable(&self.shared.anomalies),
+            undecodable: self.shared.anomalies.undecodable(),
         };
         self.auditor.report(&Inputs {
             observer: &self.observer,
@@ -398,13 +398,6 @@ fn bounds(config: &Config) -> kafka::Bounds {
     // As many times its length when it is decompressed as by default.
     let records_bytes = default.records_bytes.max(batch_bytes * (default.records_bytes / default.batch_bytes));
     kafka::Bounds { batch_bytes, records_bytes }
-}
-
-/// Heads, batches and the like that were there and could not be read.
-fn undecodable(anomalies: &Anomalies) -> u64 {
-    let Anomalies { heads_cut, heads_too_long, not_http, kafka, .. } = anomalies;
-    let of_kafka = [kafka.batches_hidden, kafka.headers_cut, kafka.not_kafka, kafka.malformed, kafka.unknown_versions];
-    of_kafka.into_iter().sum::<u64>() + heads_cut + heads_too_long + not_http
 }
 
 /// The place of an end in an array of both.

@@ -77,6 +77,21 @@ pub struct Anomalies {
     pub nats: nats::Anomalies,
 }
 
+impl Anomalies {
+    /// How many heads, batches and messages were there and could not be read: of places where several are missing one each.
+    pub fn undecodable(&self) -> u64 {
+        let Self { heads_cut, heads_too_long, not_http, kafka, amqp, nats, redis, .. } = self;
+        let counts = [
+            [*heads_cut, *heads_too_long, *not_http, 0, 0],
+            [kafka.batches_hidden, kafka.headers_cut, kafka.not_kafka, kafka.malformed, kafka.unknown_versions],
+            [amqp.frames_missed, amqp.not_amqp, amqp.malformed, 0, 0],
+            [nats.lines_missed, nats.not_nats, nats.malformed, 0, 0],
+            [redis.requests_cut, redis.replies_cut, redis.not_redis, 0, 0],
+        ];
+        counts.as_flattened().iter().fold(0, |sum, &count| sum.saturating_add(count))
+    }
+}
+
 /// What the decoders of all connections share.
 #[derive(Debug, Default)]
 pub struct Shared {
