@@ -4,8 +4,8 @@
 //! within a tenth of a second are kept as one.
 //!
 //! "In flight" is from the head of a request to the head of its response, at most 30 s. A client that closes its connection
-//! ends nothing: the service may work on. Requests past 30 s can cause nothing any more, and are kept for a while because
-//! their response may still tell of an error.
+//! ends nothing: the service may work on. Requests past 30 s can cause nothing any more, nor can those of streams that are being
+//! answered; both are kept for a while because the end may still tell of an error.
 
 use std::time::Duration;
 
@@ -303,6 +303,17 @@ impl Flights {
         let flight = self.arena.remove(&mut here.list, key)?;
         here.leave(flight.brought, flight.tenant, 1, at);
         Some(flight)
+    }
+
+    /// The head of a response that goes on, and whose status its end will tell: the request can cause nothing from now on.
+    pub(super) fn answered(&mut self, at: Timestamp, exchange: ExchangeId, here: &mut InFlight) {
+        here.expire(self, at);
+        let Some(&key) = self.by_exchange.get(&exchange) else { return };
+        let Some(flight) = self.arena.get_mut(key).filter(|flight| !flight.late) else { return };
+        flight.late = true;
+        let (brought, tenant) = (flight.brought, flight.tenant);
+        here.leave(brought, tenant, 1, at);
+        self.arena.transfer(&mut here.list, &mut self.late, key);
     }
 
     /// Drops requests that are past any use.

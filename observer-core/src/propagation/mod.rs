@@ -134,7 +134,7 @@ pub struct Answer {
     pub connection: ConnectionId,
     /// The number of the exchange that it answers; `None` where its request was not seen.
     pub number: Option<u64>,
-    /// The status code.
+    /// The status code; 0 where it is not known, or not yet, as of a stream that goes on.
     pub status: u16,
 }
 

@@ -132,7 +132,11 @@ impl Propagation {
             workload.last_at = at;
             if let Some(number) = answer.number {
                 let exchange = crate::ids::ExchangeId { connection: answer.connection, number };
-                ended = self.flights.end(at, exchange, &mut workload.in_flight);
+                if answer.status == 0 {
+                    self.flights.answered(at, exchange, &mut workload.in_flight);
+                } else {
+                    ended = self.flights.end(at, exchange, &mut workload.in_flight);
+                }
             } else if is_early(since, at) {
                 // Its request is older than the observer and was in flight until now.
                 workload.classes.withdraw_early(&mut self.court);

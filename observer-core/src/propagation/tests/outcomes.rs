@@ -376,6 +376,26 @@ fn an_error_says_whether_its_trace_is_sampled() {
 }
 
 #[test]
+fn a_stream_that_is_answered_causes_nothing_more_and_its_error_is_known_at_its_end() {
+    expect![[r#"
+        11 out / -               → lost cause=7:1 tenant=5
+        1013 out / -             → background
+        60000 end a 500          → error tenant=Some(5) unsampled=Some(true)
+        60001 end a 500          → error tenant=None unsampled=None
+        1 lost → ambiguous, 1 examples
+    "#]]
+    .assert_eq(&play_known(
+        "10 in a 7:1:0 tenant=5
+         11 out / -
+         1012 end a 0
+         1013 out / -
+         1014 end a 0
+         60000 end a 500
+         60001 end a 500",
+    ));
+}
+
+#[test]
 fn a_late_error_is_still_known() {
     expect![[r#"
         60002 end a 504          → error tenant=Some(5) unsampled=Some(true)
