@@ -2,15 +2,15 @@
 //
 //	calls NAME LISTEN NEXT PEER LOG
 //
-// Every call is passed on to NEXT ("-": nobody), but for the context, which it carries on as instrumentation does.
+// Every call is passed on to NEXT ("-": answered here), but for the context, which it carries on as instrumentation does.
 package main
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -58,12 +58,18 @@ type service struct {
 func (s *service) write(record line) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	record.At = time.Now().UnixNano()
 	must(s.log.Encode(record))
 }
 
+// As the client of a stream and its server: each sends what it likes, when it likes.
+var streams = grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
+
+var errToldTo = status.Error(codes.Internal, "as it was told to")
+
 func (s *service) serve(_ interface{}, stream grpc.ServerStream) error {
-	at := time.Now().UnixNano()
 	path, _ := grpc.MethodFromServerStream(stream)
+	method := path[strings.LastIndex(path, "/")+1:]
 	incoming, _ := metadata.FromIncomingContext(stream.Context())
 	received := headers{}
 	for _, name := range []string{"traceparent", "x-tenant-id"} {
@@ -71,28 +77,63 @@ func (s *service) serve(_ interface{}, stream grpc.ServerStream) error {
 			received[name] = values[0]
 		}
 	}
-	fails := strings.HasSuffix(path, "Back/Fails")
 	answer := 200
-	if fails {
+	if s.next == nil && (method == "Fails" || method == "Breaks" || method == "Quits") {
 		answer = 500
 	}
-	s.write(line{Kind: "in", At: at, Path: path, Headers: received, Status: answer})
-	var message []byte
-	if err := stream.RecvMsg(&message); err != nil {
-		return err
-	}
-	if fails {
-		return status.Error(codes.Internal, "as it was told to")
-	}
+	s.write(line{Kind: "in", Path: path, Headers: received, Status: answer})
 	if s.next != nil {
-		s.call(path, received)
+		return s.passOn(method, received, stream)
 	}
-	return stream.SendMsg(&message)
+	return answerAs(method, stream)
 }
 
-func (s *service) call(path string, cause headers) {
+// What the last service answers.
+func answerAs(method string, stream grpc.ServerStream) error {
+	if method == "Breaks" {
+		// The head of the response is under way when the call fails; else its only head tells the status.
+		must(stream.SendHeader(nil))
+	}
+	if method == "Fails" || method == "Breaks" {
+		return errToldTo
+	}
+	gathered := []byte{}
+	for {
+		var message []byte
+		if err := stream.RecvMsg(&message); err == io.EOF {
+			break
+		} else if err != nil {
+			return err
+		}
+		gathered = append(gathered, message...)
+		answers := 1
+		if method == "Gathers" {
+			answers = 0
+		} else if method == "Pours" {
+			answers = 5
+		}
+		for ; answers > 0; answers-- {
+			if err := stream.SendMsg(&message); err != nil {
+				return err
+			}
+		}
+	}
+	if method == "Quits" {
+		return errToldTo
+	}
+	if method == "Gathers" {
+		return stream.SendMsg(&gathered)
+	}
+	return nil
+}
+
+// Calls the next service and answers as it does; a call that fails as it was told to has ended.
+func (s *service) passOn(method string, cause headers, from grpc.ServerStream) error {
 	onwards := headers{"x-tenant-id": cause["x-tenant-id"]}
-	if !strings.HasSuffix(path, "Front/Loses") {
+	unary := method == "Works" || method == "Loses" || method == "Fails" || method == "Breaks"
+	if method == "Loses" {
+		method = "Works"
+	} else {
 		fields := strings.Split(cause["traceparent"], "-")
 		span := make([]byte, 8)
 		_, err := rand.Read(span)
@@ -100,17 +141,37 @@ func (s *service) call(path string, cause headers) {
 		fields[2] = hex.EncodeToString(span)
 		onwards["traceparent"] = strings.Join(fields, "-")
 	}
-	to := "/shop.Back/Works"
-	if strings.HasSuffix(path, "Front/Fails") {
-		to = "/shop.Back/Fails"
+	path := "/shop.Back/" + method
+	s.write(line{Kind: "out", Path: path, Headers: onwards, Status: 200, Peer: s.peer, Cause: cause})
+	outgoing := metadata.NewOutgoingContext(from.Context(), metadata.New(onwards))
+	to, err := s.next.NewStream(outgoing, &streams, path)
+	if err != nil {
+		return err
 	}
-	at := time.Now().UnixNano()
-	request, response := []byte("0123456789"), []byte{}
-	outgoing := metadata.NewOutgoingContext(context.Background(), metadata.New(onwards))
-	if err := s.next.Invoke(outgoing, to, &request, &response); err != nil && status.Code(err) != codes.Internal {
-		must(err)
+	go func() {
+		for {
+			var message []byte
+			if from.RecvMsg(&message) != nil || to.SendMsg(&message) != nil {
+				break
+			}
+		}
+		_ = to.CloseSend()
+	}()
+	for answered := false; ; answered = true {
+		var message []byte
+		if err := to.RecvMsg(&message); err == nil {
+			if err := from.SendMsg(&message); err != nil {
+				return err
+			}
+		} else if err == io.EOF || status.Code(err) == codes.Internal {
+			if unary && !answered {
+				return from.SendMsg(&[]byte{})
+			}
+			return nil
+		} else {
+			return err
+		}
 	}
-	s.write(line{Kind: "out", At: at, Path: to, Headers: onwards, Status: 200, Peer: s.peer, Cause: cause})
 }
 
 func must(err error) {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, ensure};
@@ -18,25 +18,34 @@ pub(crate) fn only() -> MutexGuard<'static, ()> {
 }
 
 /// A service of a test; it ends with the value.
-pub(crate) struct Service(pub(crate) Child);
+pub(crate) struct Service {
+    pub(crate) child: Child,
+    output: BufReader<ChildStdout>,
+}
 
 impl Service {
     /// Starts a service and waits until it says that it is ready.
     pub(crate) fn start(mut command: Command) -> Result<Self> {
         let mut child = command.stdout(Stdio::piped()).spawn()?;
-        let output = child.stdout.take().context("it has an output")?;
-        let service = Self(child);
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
-        ensure!(line == "ready\n", "{command:?} does not start: {line}");
+        let output = BufReader::new(child.stdout.take().context("it has an output")?);
+        let mut service = Self { child, output };
+        service.hear("ready").with_context(|| format!("{command:?} does not start"))?;
         Ok(service)
+    }
+
+    /// Waits for the next line that it says, which must be this one.
+    pub(crate) fn hear(&mut self, expected: &str) -> Result<()> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        ensure!(line.trim_end() == expected, "it says {line:?}, not {expected:?}");
+        Ok(())
     }
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
