@@ -33,11 +33,18 @@ impl Service {
         Ok(service)
     }
 
-    /// Waits for the next line that it says, which must be this one.
-    pub(crate) fn hear(&mut self, expected: &str) -> Result<()> {
+    /// Waits for the next line that it says.
+    pub(crate) fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
-        ensure!(line.trim_end() == expected, "it says {line:?}, not {expected:?}");
+        ensure!(line.pop() == Some('\n'), "it says no more");
+        Ok(line)
+    }
+
+    /// The same, which must be this one.
+    pub(crate) fn hear(&mut self, expected: &str) -> Result<()> {
+        let line = self.line()?;
+        ensure!(line == expected, "it says {line:?}, not {expected:?}");
         Ok(())
     }
 }
