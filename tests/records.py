@@ -1,16 +1,19 @@
 """Services that pass records on through a Kafka broker, and the broker.
 
-    records.py NAME broker LOG                                   a broker in memory; says where it is
-    records.py NAME producer LISTEN BROKER LOG                   serves at LISTEN; what it is asked for it produces
-    records.py NAME consumer BROKER NEXT PEER MANNER COUNT LOG   fetches COUNT records of every topic, and calls NEXT for each one
-    records.py NAME customer NEXT PEER ORDERS LOG                sends ORDERS requests to the producer at NEXT, one after another
+    records.py NAME broker LOG                                          a broker in memory; says where it is
+    records.py NAME producer CLIENT BROKER LISTEN LOG                   serves at LISTEN; what it is asked for it produces
+    records.py NAME consumer CLIENT BROKER NEXT PEER MANNER COUNTS LOG  fetches records, and calls NEXT for each one
+    records.py NAME customer NEXT PEER ORDERS LOG                       sends requests to the producer at NEXT, one after another
 
 A request for /CODEC/WHAT makes a record of the topic orders-CODEC, compressed so: with the trace of the request (continues; many:
 ten records), without headers (loses), with another trace (restarts). MANNER is what a consumer does with the trace of a record: it
-continues it, or links to it from a trace of its own. What was received and sent is written to LOG, a line of JSON each, as the
-services of the demo do.
+continues it, or links to it from a trace of its own. A consumer says that it is done after each of the COUNTS (by commas) of
+records. A customer makes each kind of order once before it says that it is ready; once a line comes in it makes ORDERS more.
+CLIENT is a library, confluent-kafka or aiokafka. What was received and sent is written to LOG, a line of JSON each, as the services
+of the demo do.
 """
 
+import asyncio
 import http.client
 import json
 import random
@@ -20,6 +23,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import aiokafka
 import confluent_kafka
 
 NAME, ROLE, *ARGUMENTS, LOG = sys.argv[1:]
@@ -60,39 +64,89 @@ def get(address, path, headers):
     connection.close()
 
 
-class Producer:
+def every(partition):
+    return [partition(f"orders-{codec}", number) for codec in CODECS for number in range(PARTITIONS)]
+
+
+def decoded(headers):
+    return {name: value.decode() for name, value in headers or ()}
+
+
+class Confluent:
+    """librdkafka."""
+
     def __init__(self, broker):
-        self.clients = {
-            codec: confluent_kafka.Producer({"bootstrap.servers": broker, "compression.type": codec, "linger.ms": 2})
-            for codec in CODECS
-        }
+        self.broker = broker
+
+    def start_producing(self):
+        common = {"bootstrap.servers": self.broker, "linger.ms": 2}
+        self.producers = {codec: confluent_kafka.Producer(common | {"compression.type": codec}) for codec in CODECS}
 
     def send(self, codec, topic, records):
+        def delivered(error, _):
+            assert error is None, error
+
+        producer = self.producers[codec]
         for headers in records:
-            self.clients[codec].produce(topic, VALUE, headers=list(headers.items()) or None, on_delivery=self.delivered)
-        assert self.clients[codec].flush(10) == 0, "not delivered"
-
-    @staticmethod
-    def delivered(error, _):
-        assert error is None, error
-
-
-class Consumer:
-    def __init__(self, broker):
-        self.client = confluent_kafka.Consumer({"bootstrap.servers": broker, "group.id": NAME, "enable.auto.commit": False})
-        self.client.assign(
-            [
-                confluent_kafka.TopicPartition(f"orders-{codec}", partition, 0)
-                for codec in CODECS
-                for partition in range(PARTITIONS)
-            ]
-        )
+            producer.produce(topic, VALUE, headers=list(headers.items()) or None, on_delivery=delivered)
+        assert producer.flush(10) == 0, "not delivered"
 
     def records(self):
+        common = {"bootstrap.servers": self.broker, "group.id": NAME, "enable.auto.commit": False}
+        consumer = confluent_kafka.Consumer(common)
+        consumer.assign(every(lambda topic, number: confluent_kafka.TopicPartition(topic, number, 0)))
         while True:
-            if record := self.client.poll(1):
+            if record := consumer.poll(1):
                 assert not record.error(), record.error()
-                yield record.topic(), {name: value.decode() for name, value in record.headers() or ()}
+                yield record.topic(), decoded(record.headers())
+
+
+class Aiokafka:
+    """A client in Python alone, called from threads."""
+
+    def __init__(self, broker):
+        self.broker = broker
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+
+    def run(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
+
+    def start_producing(self):
+        async def start(codec):
+            compression = None if codec == "none" else codec
+            producer = aiokafka.AIOKafkaProducer(
+                bootstrap_servers=self.broker, compression_type=compression, linger_ms=2
+            )
+            await producer.start()
+            return producer
+
+        self.producers = {codec: self.run(start(codec)) for codec in CODECS}
+
+    def send(self, codec, topic, records):
+        async def send():
+            for headers in records:
+                encoded = [(name, value.encode()) for name, value in headers.items()]
+                sent.append(await self.producers[codec].send(topic, VALUE, headers=encoded))
+            await asyncio.gather(*sent)
+
+        sent = []
+        self.run(send())
+
+    def records(self):
+        async def start():
+            consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=self.broker, auto_offset_reset="earliest")
+            consumer.assign(every(aiokafka.TopicPartition))
+            await consumer.start()
+            return consumer
+
+        consumer = self.run(start())
+        while True:
+            record = self.run(consumer.getone())
+            yield record.topic, decoded(record.headers)
+
+
+CLIENTS = {"confluent-kafka": Confluent, "aiokafka": Aiokafka}
 
 
 def serve_broker():
@@ -105,8 +159,9 @@ def serve_broker():
     sys.stdin.read()
 
 
-def serve_producer(listen, broker):
-    producer = Producer(broker)
+def serve_producer(library, broker, listen):
+    client = CLIENTS[library](broker)
+    client.start_producing()
 
     class Orders(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -125,7 +180,7 @@ def serve_producer(listen, broker):
                     headers = continued(cause)
                 write("out", topic, headers, peer=f"kafka:{topic}", cause=cause)
                 records.append(headers)
-            producer.send(codec, topic, records)
+            client.send(codec, topic, records)
             self.send_response(200)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -139,35 +194,41 @@ def serve_producer(listen, broker):
     server.serve_forever()
 
 
-def consume(broker, following, peer, manner, count):
-    consumer = Consumer(broker)
+def consume(library, broker, following, peer, manner, counts):
+    records = CLIENTS[library](broker).records()
     print("ready", flush=True)
-    records = consumer.records()
-    for _ in range(int(count)):
-        topic, received = next(records)
-        write("in", topic, received)
-        if manner == "continues" and "traceparent" in received:
-            headers, cause = continued(received), received
-        else:
-            # A trace of its own, to which it links: nothing of the record's is to be continued.
-            headers, cause = new_trace(received.get("x-tenant-id")), None
-        write("out", "/", headers, peer=peer, cause=cause)
-        get(following, "/", headers)
-    print("done", flush=True)
+    for count in counts.split(","):
+        for _ in range(int(count)):
+            topic, received = next(records)
+            write("in", topic, received)
+            if manner == "continues" and "traceparent" in received:
+                headers, cause = continued(received), received
+            else:
+                # A trace of its own, which links to the record's: nothing is to be continued.
+                headers, cause = new_trace(received.get("x-tenant-id")), None
+            write("out", "/", headers, peer=peer, cause=cause)
+            get(following, "/", headers)
+        print("done", flush=True)
     sys.stdin.read()
 
 
-def order(following, peer, orders):
-    print("ready", flush=True)
-    for number in range(int(orders)):
+def customer(following, peer, orders):
+    def order(number):
         codec, what = CODECS[number % len(CODECS)], WHATS[number // len(CODECS) % len(WHATS)]
         headers = new_trace(f"tenant-{number % 2}", number % 3 == 0)
         write("out", f"/{codec}/{what}", headers, peer=peer, cause=None)
         get(following, f"/{codec}/{what}", headers)
         # Between two orders the producer is idle, which shows that what it sends follows from what it received.
         time.sleep(random.expovariate(100))
+
+    for number in range(len(CODECS) * len(WHATS)):
+        order(number)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for number in range(int(orders)):
+        order(number)
     print("done", flush=True)
     sys.stdin.read()
 
 
-{"broker": serve_broker, "producer": serve_producer, "consumer": consume, "customer": order}[ROLE](*ARGUMENTS)
+{"broker": serve_broker, "producer": serve_producer, "consumer": consume, "customer": customer}[ROLE](*ARGUMENTS)
