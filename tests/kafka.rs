@@ -11,24 +11,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use observer_core::audit::report::Report;
-use testbed::install;
 use testbed::observer::{Observer, binary};
 use testbed::site::Site;
 use testbed::truth::{Facts, read, reported};
+use testbed::{install, workspace};
 
 use crate::service::{Program, Service, only, place};
 
 const HERE: Site = Site::Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
 /// The producer, the consumer, and whom the consumer calls.
 const SERVICES: [&str; 3] = ["orders", "billing", "ledger"];
-/// Each codec and each way to make records once.
-const WARMING: u64 = 25;
-/// Four times each.
+/// Ways to make records; one of them makes ten, the others one.
+const WAYS: u64 = 5;
 const ORDERS: u64 = 100;
 
-/// How many records so many orders make: one of five makes ten, the others one.
+/// How many records so many orders make.
 const fn records(orders: u64) -> u64 {
-    orders / 5 * (4 + 10)
+    orders / WAYS * (WAYS - 1 + 10)
 }
 
 /// What the services logged and what the observer reported of the same records.
@@ -38,37 +37,61 @@ struct Outcome {
     report: Report,
 }
 
+#[derive(Clone, Copy)]
+enum Client {
+    /// confluent-kafka, which is librdkafka.
+    Confluent,
+    /// aiokafka, in Python alone.
+    Aiokafka,
+    /// kafkajs, in JavaScript alone.
+    Kafkajs,
+}
+
 /// A customer calls the producer, the consumer calls the ledger for each record.
 #[derive(Clone, Copy)]
 struct Scene {
     /// A source of the observer's configuration.
     source: &'static str,
     /// The library of the producer and of the consumer.
-    client: &'static str,
+    client: Client,
+    /// Those of its records.
+    codecs: &'static [&'static str],
     /// What the consumer does with the trace of a record, in the words of records.py.
     manner: &'static str,
     /// Whether the observer begins when all of them have worked for a while.
     late: bool,
 }
 
-const SCENE: Scene = Scene { source: "cgroup", client: "confluent-kafka", manner: "continues", late: false };
+const SCENE: Scene = Scene {
+    source: "cgroup",
+    client: Client::Confluent,
+    codecs: &["none", "gzip", "snappy", "lz4", "zstd"],
+    manner: "continues",
+    late: false,
+};
 
 impl Scene {
     /// Plays it. `name` is the name of the test.
     fn observe(self, name: &str) -> Result<Outcome> {
-        let Self { source, client, manner, late } = self;
+        let Self { source, client, codecs, manner, late } = self;
         let _only = only();
-        let python = install::runtimes()?.python;
+        let runtimes = install::runtimes()?;
+        let python = |script| Program::python(&runtimes.python, script);
+        let records_py = python("records.py");
+        let (program, library) = match client {
+            Client::Confluent => (records_py.clone(), "confluent-kafka"),
+            Client::Aiokafka => (records_py.clone(), "aiokafka"),
+            Client::Kafkajs => (Program(vec!["node".into(), workspace().join("tests/records.js")]), "kafkajs"),
+        };
         let place = place(name)?;
         let held = (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<Vec<_>, _>>()?;
         let [orders, ledger, metrics]: [SocketAddr; 3] =
             [held[0].local_addr()?, held[1].local_addr()?, held[2].local_addr()?];
         let (orders, ledger) = (orders.to_string(), ledger.to_string());
         drop(held);
-        let service = |script: &str, name: &str, arguments: &[&str]| {
-            let program = Program::python(&python, script);
+        let service = |program: &Program, name: &str, arguments: &[&str]| {
             let mut command = program.command(name, &HERE, arguments, &place.join(format!("{name}.jsonl")));
-            command.stdin(Stdio::piped());
+            command.env("LIBRARY", library).env("NODE_PATH", &runtimes.node_modules).stdin(Stdio::piped());
             Service::start(command)
         };
 
@@ -83,14 +106,15 @@ impl Scene {
         let early = if late { None } else { Some(start()?) };
         let mut since_ns = now_ns()?;
 
-        let mut broker = service("records.py", "broker", &["broker"])?;
+        let mut broker = service(&records_py, "broker", &["broker"])?;
         let address = broker.line()?;
-        let _ledger = service("short.py", "ledger", &[&ledger, "-", "-"])?;
-        let counts = format!("{},{}", records(WARMING), records(ORDERS));
-        let consumer = ["consumer", client, &address, &ledger, "ledger", manner, &counts];
-        let mut billing = service("records.py", "billing", &consumer)?;
-        let _orders = service("records.py", "orders", &["producer", client, &address, &orders])?;
-        let mut customer = service("records.py", "customer", &["customer", &orders, "orders", &ORDERS.to_string()])?;
+        let _ledger = service(&python("short.py"), "ledger", &[&ledger, "-", "-"])?;
+        let counts = format!("{},{}", records(self.warming()), records(ORDERS));
+        let consumer = ["consumer", &*address, &ledger, "ledger", manner, &counts];
+        let mut billing = service(&program, "billing", &consumer)?;
+        let _orders = service(&program, "orders", &["producer", &address, &orders])?;
+        let customer = ["customer", &*orders, "orders", &codecs.join(","), &ORDERS.to_string()];
+        let mut customer = service(&records_py, "customer", &customer)?;
         billing.hear("done")?;
         let observer = match early {
             Some(early) => early,
@@ -108,6 +132,11 @@ impl Scene {
         assert_eq!(report.capture.lost, 0, "the observer lost records: {:?}", report.capture);
         let (logged, told) = (read(&place, SERVICES.into_iter(), since_ns)?, reported(&report, &SERVICES));
         Ok(Outcome { logged, told, report })
+    }
+
+    /// How many orders there are before the observer may begin: each codec and each way once.
+    fn warming(self) -> u64 {
+        self.codecs.len() as u64 * WAYS
     }
 }
 
@@ -141,7 +170,14 @@ fn what_passes_through_a_broker_is_told_as_its_clients_know_it() -> Result<()> {
 
 #[test]
 fn what_a_client_in_python_alone_passes_is_told_as_it_knows_it() -> Result<()> {
-    Scene { client: "aiokafka", ..SCENE }.observe("kafka-python")?.assert_everything_is_exact();
+    Scene { client: Client::Aiokafka, ..SCENE }.observe("kafka-python")?.assert_everything_is_exact();
+    Ok(())
+}
+
+#[test]
+fn what_a_client_in_javascript_passes_is_told_as_it_knows_it() -> Result<()> {
+    let scene = Scene { client: Client::Kafkajs, codecs: &["none", "gzip"], ..SCENE };
+    scene.observe("kafka-node")?.assert_everything_is_exact();
     Ok(())
 }
 
@@ -153,9 +189,10 @@ fn by_the_socket_filter_it_is_told_as_its_clients_know_it() -> Result<()> {
 
 #[test]
 fn a_consumer_that_links_to_the_traces_of_records_breaks_nothing() -> Result<()> {
-    let outcome = Scene { manner: "links", ..SCENE }.observe("kafka-links")?;
+    let scene = Scene { manner: "links", ..SCENE };
+    let outcome = scene.observe("kafka-links")?;
     outcome.assert_everything_is_exact();
-    let rooted = BTreeMap::from([("rooted", records(WARMING + ORDERS))]);
+    let rooted = BTreeMap::from([("rooted", records(scene.warming() + ORDERS))]);
     assert_eq!(outcome.told.hops[&("billing".to_owned(), "ledger".to_owned())], rooted);
     Ok(())
 }

@@ -1,21 +1,22 @@
 """Services that pass records on through a Kafka broker, and the broker.
 
-    records.py NAME broker LOG                                          a broker in memory; says where it is
-    records.py NAME producer CLIENT BROKER LISTEN LOG                   serves at LISTEN; what it is asked for it produces
-    records.py NAME consumer CLIENT BROKER NEXT PEER MANNER COUNTS LOG  fetches records, and calls NEXT for each one
-    records.py NAME customer NEXT PEER ORDERS LOG                       sends requests to the producer at NEXT, one after another
+    records.py NAME broker LOG                                    a broker in memory; says where it is
+    records.py NAME producer BROKER LISTEN LOG                    serves at LISTEN; what it is asked for it produces
+    records.py NAME consumer BROKER NEXT PEER MANNER COUNTS LOG   fetches records, and calls NEXT for each one
+    records.py NAME customer NEXT PEER CODECS ORDERS LOG          sends requests to the producer at NEXT, one after another
 
 A request for /CODEC/WHAT makes a record of the topic orders-CODEC, compressed so: with the trace of the request (continues; many:
 ten records), without headers (loses), with another trace (restarts). MANNER is what a consumer does with the trace of a record: it
 continues it, or links to it from a trace of its own. A consumer says that it is done after each of the COUNTS (by commas) of
 records. A customer makes each kind of order once before it says that it is ready; once a line comes in it makes ORDERS more.
-CLIENT is a library, confluent-kafka or aiokafka. What was received and sent is written to LOG, a line of JSON each, as the services
-of the demo do.
+LIBRARY names the library: confluent-kafka or aiokafka. What was received and sent is written to LOG, a line of JSON each, as the
+services of the demo do.
 """
 
 import asyncio
 import http.client
 import json
+import os
 import random
 import secrets
 import sys
@@ -159,8 +160,8 @@ def serve_broker():
     sys.stdin.read()
 
 
-def serve_producer(library, broker, listen):
-    client = CLIENTS[library](broker)
+def serve_producer(broker, listen):
+    client = CLIENTS[os.environ["LIBRARY"]](broker)
     client.start_producing()
 
     class Orders(BaseHTTPRequestHandler):
@@ -194,8 +195,8 @@ def serve_producer(library, broker, listen):
     server.serve_forever()
 
 
-def consume(library, broker, following, peer, manner, counts):
-    records = CLIENTS[library](broker).records()
+def consume(broker, following, peer, manner, counts):
+    records = CLIENTS[os.environ["LIBRARY"]](broker).records()
     print("ready", flush=True)
     for count in counts.split(","):
         for _ in range(int(count)):
@@ -212,16 +213,18 @@ def consume(library, broker, following, peer, manner, counts):
     sys.stdin.read()
 
 
-def customer(following, peer, orders):
+def customer(following, peer, codecs, orders):
+    codecs = codecs.split(",")
+
     def order(number):
-        codec, what = CODECS[number % len(CODECS)], WHATS[number // len(CODECS) % len(WHATS)]
+        codec, what = codecs[number % len(codecs)], WHATS[number // len(codecs) % len(WHATS)]
         headers = new_trace(f"tenant-{number % 2}", number % 3 == 0)
         write("out", f"/{codec}/{what}", headers, peer=peer, cause=None)
         get(following, f"/{codec}/{what}", headers)
         # Between two orders the producer is idle, which shows that what it sends follows from what it received.
         time.sleep(random.expovariate(100))
 
-    for number in range(len(CODECS) * len(WHATS)):
+    for number in range(len(codecs) * len(WHATS)):
         order(number)
     print("ready", flush=True)
     sys.stdin.readline()
