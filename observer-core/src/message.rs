@@ -46,6 +46,16 @@ impl Protocol {
     }
 }
 
+impl Protocol {
+    /// Whether records pass by it, through a broker.
+    pub fn is_of_broker(self) -> bool {
+        match self {
+            Self::Http10 | Self::Http11 | Self::Http2 | Self::Grpc => false,
+            Self::Kafka | Self::Amqp | Self::Nats | Self::Redis => true,
+        }
+    }
+}
+
 /// One of the two ends of a connection, in the order in which the connection table numbered them. Which of them is the
 /// client is known once a head was decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -16,11 +16,13 @@ use observer_core::audit::report::{Capture, ObserverInfo, Report};
 use observer_core::audit::{Auditor, Inputs, Loss, Settings};
 use observer_core::connection::{Connection, Connections, Flow, Opaque, Packet, Tap};
 use observer_core::decode::{Conversation, Fidelity, Piece, Shared, kafka};
+use observer_core::ids::SocketId;
 use observer_core::limits::Limits;
 use observer_core::message::End;
 use observer_core::propagation::Hidden;
 use observer_core::time::Timestamp;
 use observer_ebpf::flow::LeftOut;
+use rustc_hash::FxHashSet;
 use std::time::Duration;
 
 use crate::attribute::Options;
@@ -65,6 +67,9 @@ const BUFFERS_SHARE: usize = 4;
 /// How often silent connections are asked for what waits too long, and workloads that ended are forgotten.
 const OVERDUE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Open sockets that are known to have begun while they were observed; others are taken for older than the observer.
+const BEGUN_MAX: usize = 65_536;
+
 /// How often a loss that goes on is logged.
 const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -101,6 +106,8 @@ pub struct Pipeline {
     warned_at: Timestamp,
     overdue_at: Timestamp,
     left_out: Vec<(u64, LeftOut)>,
+    /// The open sockets whose connections were seen to begin.
+    begun: FxHashSet<SocketId>,
 }
 
 impl Pipeline {
@@ -133,6 +140,7 @@ impl Pipeline {
             warned_at: Timestamp::default(),
             overdue_at: Timestamp::default(),
             left_out: Vec::new(),
+            begun: FxHashSet::default(),
         }
     }
 
@@ -158,11 +166,15 @@ impl Pipeline {
                 match event {
                     crate::capture::SocketEvent::Established { socket, flow, beginnings, .. } => {
                         self.connections.established(*socket, flow, *beginnings);
+                        if self.begun.len() < BEGUN_MAX {
+                            self.begun.insert(*socket);
+                        }
                     }
                     crate::capture::SocketEvent::Released { socket } => {
                         let at = self.window.map_or(Timestamp::default(), |(_, end)| end);
                         self.connections.released(*socket, at);
                         self.stages.released(*socket);
+                        self.begun.remove(socket);
                     }
                     crate::capture::SocketEvent::Connects { .. } | crate::capture::SocketEvent::Binds { .. } => {}
                 }
@@ -172,7 +184,7 @@ impl Pipeline {
 
     fn packet(&mut self, packet: &Packet<'_>, cgroup: u64) {
         self.saw(packet.at);
-        let Self { connections, parties, stages, shared, left_out, mode, buffered_bytes, .. } = self;
+        let Self { connections, parties, stages, shared, left_out, mode, buffered_bytes, begun, .. } = self;
         let fidelity = if *mode == Mode::File { Fidelity::Whole } else { Fidelity::Heads };
         let begin = || Line {
             conversation: Conversation::new(fidelity),
@@ -209,6 +221,12 @@ impl Pipeline {
         conversation.piece(&piece, &interest, shared, &mut tell);
         if packet.closes {
             conversation.closed(from, packet.at, &interest, shared, &mut tell);
+        }
+        if stream.begins_to_fetch(conversation, between.fetched) && *mode == Mode::Live {
+            let older = ends.iter().filter_map(|end| end.socket).all(|socket| !begun.contains(&socket));
+            if older {
+                stages.joined_broker_late(at, known, &ends, parties);
+            }
         }
         if packet.token != 0
             && let Some(what) = stream.leaves_out(conversation, packet, from)

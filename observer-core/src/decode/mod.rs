@@ -204,6 +204,14 @@ impl Conversation {
         }
     }
 
+    /// Whether the client was seen to ask a broker for records.
+    pub fn fetches(&self) -> bool {
+        match &self.stage {
+            Stage::Opening(_) => false,
+            Stage::Decoding(decoder) => decoder.fetches(),
+        }
+    }
+
     /// The protocol, once it is known.
     pub fn protocol(&self) -> Option<Protocol> {
         match &self.stage {

@@ -116,6 +116,15 @@ impl Decoder {
         }
     }
 
+    /// Whether the client was seen to ask for records.
+    pub(super) fn fetches(&self) -> bool {
+        match self {
+            Self::Kafka(kafka) => kafka.fetches(),
+            // They come unasked, or with the first of them it is known anyway.
+            _ => false,
+        }
+    }
+
     /// Whether what came is not of this protocol after all: it is to be recognised anew.
     pub(super) fn is_refuted(&self) -> bool {
         match self {

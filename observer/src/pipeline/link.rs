@@ -12,6 +12,8 @@ const UNCOUNTED_MAX: usize = 16;
 pub(super) struct Link {
     /// The end that sends requests, once a head told.
     pub(super) client: Option<End>,
+    /// Whether records came from the broker.
+    pub(super) fetched: bool,
     /// The newest exchanges that are neither counted nor judged (`ignore:`, probes, telemetry) and not answered yet.
     uncounted: VecDeque<u64>,
 }

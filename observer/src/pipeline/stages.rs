@@ -219,6 +219,21 @@ impl Stages {
         }
     }
 
+    /// A connection to a broker is older than the observer: what the broker sent before may be in work.
+    pub(super) fn joined_broker_late(
+        &mut self,
+        at: Timestamp,
+        known: &mut Known,
+        ends: &[EndAt; 2],
+        parties: &mut Parties,
+    ) {
+        for end in [End::First, End::Second] {
+            if let Some(owner) = parties.party(known, (end, false), ends, None, &mut self.names).observed() {
+                self.hide(owner.workload, Hidden::JoinedLate, at);
+            }
+        }
+    }
+
     /// Records pass of which the headers were not read.
     fn unobserved_records(
         &mut self,
@@ -250,6 +265,7 @@ impl Stages {
     ) -> Party {
         let client = if way == Way::Produced { message.from } else { message.from.other() };
         link.client = Some(client);
+        link.fetched |= way == Way::Fetched;
         parties.party(known, (client, false), ends, None, &mut self.names)
     }
 

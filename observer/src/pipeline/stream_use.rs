@@ -3,7 +3,7 @@
 
 use observer_core::connection::Packet;
 use observer_core::decode::Conversation;
-use observer_core::message::{End, Protocol};
+use observer_core::message::End;
 use observer_ebpf::flow::LeftOut;
 
 /// Bytes that a stretch which nobody needs must have left to be worth a word to the kernel: a packet at most comes meanwhile.
@@ -15,9 +15,16 @@ const UNKNOWN_PACKETS_MAX: u8 = 64;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StreamUse {
     unknown: u8,
+    fetches: bool,
 }
 
 impl StreamUse {
+    /// Whether the client is known to fetch records from this packet on; `fetched`: some were told.
+    pub(super) fn begins_to_fetch(&mut self, conversation: &Conversation, fetched: bool) -> bool {
+        let fetches = fetched || conversation.fetches();
+        fetches && !std::mem::replace(&mut self.fetches, fetches)
+    }
+
     /// What the kernel is to leave out after a packet that was decoded.
     pub(super) fn leaves_out(
         &mut self,
@@ -26,7 +33,7 @@ impl StreamUse {
         from: End,
     ) -> Option<LeftOut> {
         match conversation.protocol() {
-            Some(Protocol::Kafka | Protocol::Amqp | Protocol::Nats | Protocol::Redis) => {
+            Some(protocol) if protocol.is_of_broker() => {
                 self.unknown = 0;
                 let until = conversation.unneeded(from)?;
                 let left = until.wrapping_sub(packet.seq.wrapping_add(packet.wire_len));

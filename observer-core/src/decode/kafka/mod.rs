@@ -262,6 +262,11 @@ impl Kafka {
         self.half(if from == self.talk.client { Role::Requests } else { Role::Responses }).unneeded()
     }
 
+    /// Whether the client was seen to fetch.
+    pub fn fetches(&self) -> bool {
+        self.talk.fetches
+    }
+
     /// Whether it is proven that this is Kafka.
     pub fn is_proven(&self) -> bool {
         self.talk.proof.is_given()

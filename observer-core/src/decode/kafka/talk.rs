@@ -1,6 +1,7 @@
 //! What is known of a connection beyond its bytes, and what is told of its batches: batches go in, records go out.
 
 use super::aborted::Aborted;
+use super::api::Api;
 use super::asked::Asked;
 use super::batch::Header as BatchHeader;
 use super::codec;
@@ -23,6 +24,8 @@ pub(super) struct Talk {
     pub(super) asked: Asked,
     pub(super) offsets: Offsets,
     pub(super) aborted: Aborted,
+    /// The client has asked for records.
+    pub(super) fetches: bool,
     /// The client is a broker that keeps copies.
     pub(super) follower: bool,
     pub(super) proof: Proof,
@@ -59,6 +62,7 @@ impl Talk {
             asked: Asked::default(),
             offsets: Offsets::default(),
             aborted: Aborted::default(),
+            fetches: false,
             follower: false,
             proof: Proof::default(),
             refuted: false,
@@ -77,6 +81,7 @@ impl Talk {
 
     /// A request was seen.
     pub(super) fn ask(&mut self, request: Request, out: &mut Output<'_>) {
+        self.fetches |= request.api.key == Api::FETCH;
         let evicted = self.asked.ask(request.correlation, request.api);
         out.anomalies.evicted = out.anomalies.evicted.saturating_add(u64::from(evicted));
         if request.counts() {
