@@ -231,7 +231,7 @@ impl Extractors {
 
     /// The tenant that the first yielding extractor names, decoded; the other two where none yields. `namespace` is that of
     /// the service at whose end the request was seen, where there is one.
-    pub fn tenant(&self, head: &RequestHead<'_>, namespace: Option<&str>) -> Fact<TenantName> {
+    pub fn tenant<'a>(&self, head: &RequestHead<'a>, namespace: Option<&'a str>) -> Fact<TenantName<'a>> {
         tenant::read(&self.tenant, head, namespace)
     }
 

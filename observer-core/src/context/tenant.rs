@@ -3,7 +3,7 @@
 //! A source yields what is not empty once white space and control characters are gone. Where the head was not fully seen, a
 //! source that has not yielded might have: no later one is asked then, and the tenant is not observed.
 
-use std::fmt;
+use std::borrow::Cow;
 use std::ops::Deref;
 
 use super::{TenantSource, baggage, binary, tracestate};
@@ -11,46 +11,44 @@ use crate::fact::Fact;
 use crate::message::{HeaderName, Interest, RequestHead};
 use crate::names::NAME_BYTES_MAX;
 
-/// The name of a tenant, cut to [`NAME_BYTES_MAX`] bytes; kept in place, so that reading one allocates nothing.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct TenantName {
-    len: u8,
-    bytes: [u8; NAME_BYTES_MAX],
-}
+/// The name of a tenant, cut to [`NAME_BYTES_MAX`] bytes; as it stands in the head wherever it can be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantName<'a>(Cow<'a, str>);
 
-impl TenantName {
+impl<'a> TenantName<'a> {
     /// The name in `text`: without white space around it and without control characters, cut at a character boundary.
-    pub fn new(text: &str) -> Option<Self> {
-        let mut name = Self { len: 0, bytes: [0; NAME_BYTES_MAX] };
+    pub fn new(text: &'a str) -> Option<Self> {
         let text = text.trim();
         if text.len() <= NAME_BYTES_MAX && !text.bytes().any(|byte| byte.is_ascii_control() || !byte.is_ascii()) {
-            name.bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
-            name.len = u8::try_from(text.len()).ok()?;
-        } else {
-            for character in text.chars().filter(|character| !character.is_control()) {
-                let len = usize::from(name.len);
-                let end = len.saturating_add(character.len_utf8());
-                let Some(free) = name.bytes.get_mut(len..end) else { break };
-                character.encode_utf8(free);
-                name.len = u8::try_from(end).ok()?;
-            }
+            return (!text.is_empty()).then_some(Self(Cow::Borrowed(text)));
         }
-        (name.len > 0).then_some(name)
+        let mut name = String::new();
+        for character in text.chars().filter(|character| !character.is_control()) {
+            if name.len().saturating_add(character.len_utf8()) > NAME_BYTES_MAX {
+                break;
+            }
+            name.push(character);
+        }
+        (!name.is_empty()).then_some(Self(Cow::Owned(name)))
+    }
+
+    fn of(text: Cow<'a, str>) -> Option<Self> {
+        match text {
+            Cow::Borrowed(text) => Self::new(text),
+            Cow::Owned(text) => TenantName::new(&text).map(TenantName::into_owned),
+        }
+    }
+
+    fn into_owned(self) -> TenantName<'static> {
+        TenantName(Cow::Owned(self.0.into_owned()))
     }
 }
 
-impl Deref for TenantName {
+impl Deref for TenantName<'_> {
     type Target = str;
 
     fn deref(&self) -> &str {
-        let bytes = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
-        std::str::from_utf8(bytes).unwrap_or_default()
-    }
-}
-
-impl fmt::Debug for TenantName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&**self, formatter)
+        &self.0
     }
 }
 
@@ -81,15 +79,14 @@ impl Source {
         }
     }
 
-    fn read(&self, head: &RequestHead<'_>, namespace: Option<&str>) -> Option<TenantName> {
+    fn read<'a>(&self, head: &RequestHead<'a>, namespace: Option<&'a str>) -> Option<TenantName<'a>> {
         let headers = |name| head.headers.iter().filter(move |header| header.name == name);
         match self {
             Self::Header(name) => headers(*name).find_map(|header| from_bytes(header.value)),
-            Self::Binary(name) => {
-                headers(*name).find_map(|header| from_bytes(binary::decode(header.value)?.as_slice()))
-            }
+            Self::Binary(name) => headers(*name)
+                .find_map(|header| from_bytes(binary::decode(header.value)?.as_slice()).map(TenantName::into_owned)),
             Self::Baggage(key) => {
-                baggage::find(head.headers, key).find_map(|value| TenantName::new(&baggage::decode(value)))
+                baggage::find(head.headers, key).find_map(|value| TenantName::of(baggage::decode(value)))
             }
             Self::Tracestate(key) => TenantName::new(tracestate::find(head.headers, key)?),
             Self::Host(regex) => {
@@ -114,7 +111,7 @@ impl Source {
 }
 
 /// The tenant that the first yielding source names; `namespace` is that of the workload at whose end the request was seen.
-pub(super) fn read(sources: &[Source], head: &RequestHead<'_>, namespace: Option<&str>) -> Fact<TenantName> {
+pub(super) fn read<'a>(sources: &[Source], head: &RequestHead<'a>, namespace: Option<&'a str>) -> Fact<TenantName<'a>> {
     for source in sources {
         if let Some(name) = source.read(head, namespace) {
             return Fact::Present(name);
@@ -126,10 +123,10 @@ pub(super) fn read(sources: &[Source], head: &RequestHead<'_>, namespace: Option
     Fact::Absent
 }
 
-fn from_bytes(value: &[u8]) -> Option<TenantName> {
+fn from_bytes(value: &[u8]) -> Option<TenantName<'_>> {
     match std::str::from_utf8(value) {
         Ok(text) => TenantName::new(text),
-        Err(_) => TenantName::new(&String::from_utf8_lossy(value)),
+        Err(_) => TenantName::of(String::from_utf8_lossy(value)),
     }
 }
 
