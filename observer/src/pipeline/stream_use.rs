@@ -19,9 +19,9 @@ pub(super) struct StreamUse {
 }
 
 impl StreamUse {
-    /// Whether the client is known to fetch records from this packet on; `fetched`: some were told.
-    pub(super) fn begins_to_fetch(&mut self, conversation: &Conversation, fetched: bool) -> bool {
-        let fetches = fetched || conversation.fetches();
+    /// Whether the client is known to fetch records from this packet on; `some_came`: records were told.
+    pub(super) fn begins_to_fetch(&mut self, conversation: &Conversation, some_came: bool) -> bool {
+        let fetches = some_came || conversation.fetches();
         fetches && !std::mem::replace(&mut self.fetches, fetches)
     }
 

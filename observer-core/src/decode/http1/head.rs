@@ -1,38 +1,33 @@
 //! A whole head in one run of bytes, the usual case: read in place, nothing copied. Heads that come in parts, fold their lines
 //! or carry very many wanted headers go through [`super::draft`].
 
+use arrayvec::ArrayVec;
 use memchr::memchr_iter;
 
 use super::framing::Framing;
 use super::start_line::{Looks, Role, StartLine, looks, without_cr};
 use crate::limits::HEAD_BYTES_MAX;
-use crate::message::{Header, HeaderName, Interest};
+use crate::message::{Header, Interest};
 
 /// Wanted headers of a head that is read in place; a head with more is read through a draft.
 const IN_PLACE_HEADERS_MAX: usize = 16;
 
 /// The wanted headers of a head, without an allocation.
 #[derive(Debug)]
-pub(in crate::decode) struct Wanted<'a> {
-    headers: [Header<'a>; IN_PLACE_HEADERS_MAX],
-    len: usize,
-}
+pub(in crate::decode) struct Wanted<'a>(ArrayVec<Header<'a>, IN_PLACE_HEADERS_MAX>);
 
 impl<'a> Wanted<'a> {
     pub(in crate::decode) fn new() -> Self {
-        Self { headers: [Header { name: HeaderName(0), value: b"" }; IN_PLACE_HEADERS_MAX], len: 0 }
+        Self(ArrayVec::new())
     }
 
     pub(in crate::decode) fn as_slice(&self) -> &[Header<'a>] {
-        self.headers.get(..self.len).unwrap_or_default()
+        &self.0
     }
 
     /// Whether there was room.
     pub(in crate::decode) fn push(&mut self, header: Header<'a>) -> bool {
-        let Some(free) = self.headers.get_mut(self.len) else { return false };
-        *free = header;
-        self.len = self.len.saturating_add(1);
-        true
+        self.0.try_push(header).is_ok()
     }
 }
 
