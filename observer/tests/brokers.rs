@@ -27,7 +27,7 @@ fn logged(recording: &str) -> Facts {
     let mut facts = Facts::default();
     for line in recording.lines().filter_map(|line| line.strip_prefix("= ")) {
         let mut words = line.split(' ');
-        let (way, topic, trace) = (words.next().unwrap(), words.next().unwrap(), words.last().unwrap());
+        let (way, topic, trace) = (words.next().unwrap(), words.next().unwrap(), words.next_back().unwrap());
         if way == "produced" {
             *facts.produced.entry(topic.to_owned()).or_default() += 1;
         } else {
