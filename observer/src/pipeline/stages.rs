@@ -1,24 +1,24 @@
 //! A message of a connection comes in; what each stage makes of it is counted. The stages in order: context, the two ends,
 //! propagation, sampling, ledger. The sender's sight comes before the receiver's.
 
+mod records;
+
 use observer_core::audit::ledger::{DecidedHop, Ledger, ReceivedRequest, Sight};
 use observer_core::audit::report::Evidence;
 use observer_core::connection::Opaque;
 use observer_core::context::{Extractors, MessageContext, Sampled, TraceFact, Weight};
 use observer_core::fact::Fact;
 use observer_core::ids::{ConnectionId, ExchangeId, ServiceId, SocketId, TenantId, WorkloadId};
-use observer_core::message::{End, HeaderName, Interest, Message, MessageBody, Protocol, Record, RequestHead, Way};
+use observer_core::message::{End, HeaderName, Interest, Message, MessageBody, Protocol, RequestHead};
 use observer_core::names::Names;
 use observer_core::propagation::{
-    Answer, Hidden, Hop, Inbound, NoHop, Outbound, Outcome, Owner, Propagation, WeightOutcome, is_telemetry_topic,
-    no_hop,
+    Answer, Hidden, Hop, Inbound, NoHop, Outbound, Outcome, Owner, Propagation, WeightOutcome, no_hop,
 };
 use observer_core::sampling::Point;
 use observer_core::sampling::traces::{Sighting, Traces};
 use observer_core::time::Timestamp;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::rc::Rc;
 
 use super::Progress;
@@ -185,96 +185,6 @@ impl Stages {
                 }
             }
         }
-    }
-
-    /// A record passes between a client and a broker. The broker itself neither receives it nor sends it on: what a producer
-    /// sends goes to the topic, what a consumer receives comes from there.
-    fn record(
-        &mut self,
-        message: &Message<'_>,
-        record: &Record<'_>,
-        (link, known): (&mut Link, &mut Known),
-        ends: &[EndAt; 2],
-        parties: &mut Parties,
-    ) {
-        let Record { way, topic, headers, complete } = *record;
-        let head = RequestHead { method: "", path: topic, headers, complete };
-        let client = self.client_of_broker(message, way, (link, known), ends, parties);
-        let topic = self.topic(message.protocol, topic);
-        let Some(owner) = client.observed() else { return };
-        let uncounted = is_telemetry_topic(head.path) || self.is_ignored(&head);
-        let context = self.extractors.extract(&head);
-        if context.trace.valid().is_some() && !uncounted {
-            self.ledger.takes_part(topic);
-        }
-        let tenant = self.tenant(&head, client, parties);
-        let Message { at, protocol, .. } = *message;
-        let request = Request { at, protocol, exchange: None, head: &head, context: &context, tenant, uncounted };
-        match way {
-            Way::Produced => {
-                let ambiguous = parties.is_ambiguous(&ends[super::place(message.from)]);
-                self.sent(&request, client, topic, ambiguous);
-            }
-            Way::Fetched => self.received(&request, owner, Party::Peer(topic), false),
-        }
-    }
-
-    /// A connection to a broker is older than the observer: what the broker sent before may be in work.
-    pub(super) fn joined_broker_late(
-        &mut self,
-        at: Timestamp,
-        known: &mut Known,
-        ends: &[EndAt; 2],
-        parties: &mut Parties,
-    ) {
-        for end in [End::First, End::Second] {
-            if let Some(owner) = parties.party(known, (end, false), ends, None, &mut self.names).observed() {
-                self.hide(owner.workload, Hidden::JoinedLate, at);
-            }
-        }
-    }
-
-    /// Records pass of which the headers were not read.
-    fn unobserved_records(
-        &mut self,
-        message: &Message<'_>,
-        (way, topic, count): (Way, &str, u64),
-        (link, known): (&mut Link, &mut Known),
-        ends: &[EndAt; 2],
-        parties: &mut Parties,
-    ) {
-        let client = self.client_of_broker(message, way, (link, known), ends, parties);
-        let topic = self.topic(message.protocol, topic);
-        let Some(owner) = client.observed() else { return };
-        match way {
-            Way::Produced => self.ledger.unattributed(owner.service, topic, count),
-            Way::Fetched => {
-                self.ledger.unobserved(owner.service, message.protocol, count);
-                self.hide(owner.workload, Hidden::Loss, message.at);
-            }
-        }
-    }
-
-    fn client_of_broker(
-        &mut self,
-        message: &Message<'_>,
-        way: Way,
-        (link, known): (&mut Link, &mut Known),
-        ends: &[EndAt; 2],
-        parties: &mut Parties,
-    ) -> Party {
-        let client = if way == Way::Produced { message.from } else { message.from.other() };
-        link.client = Some(client);
-        link.fetched |= way == Way::Fetched;
-        parties.party(known, (client, false), ends, None, &mut self.names)
-    }
-
-    /// A topic as a peer: `kafka:orders`.
-    fn topic(&mut self, protocol: Protocol, topic: &str) -> ServiceId {
-        self.written.clear();
-        let topic = if topic.is_empty() { "?" } else { topic };
-        let _ = write!(self.written, "{}:{topic}", protocol.as_str());
-        self.names.peer(&self.written)
     }
 
     /// The tenant of a request as it is seen at the end of `party`.

@@ -1,0 +1,105 @@
+//! Records that pass through brokers: a hop of who sends one to its topic, a request that reaches who receives it from there.
+
+use std::fmt::Write;
+
+use observer_core::ids::ServiceId;
+use observer_core::message::{End, Message, Protocol, Record, RequestHead, Way};
+use observer_core::propagation::{Hidden, is_telemetry_topic};
+use observer_core::time::Timestamp;
+
+use super::super::link::Link;
+use super::super::parties::{EndAt, Known, Parties, Party};
+use super::super::place;
+use super::{Request, Stages};
+
+impl Stages {
+    /// A record passes between a client and a broker. The broker itself neither receives it nor sends it on: what a producer
+    /// sends goes to the topic, what a consumer receives comes from there.
+    pub(super) fn record(
+        &mut self,
+        message: &Message<'_>,
+        record: &Record<'_>,
+        (link, known): (&mut Link, &mut Known),
+        ends: &[EndAt; 2],
+        parties: &mut Parties,
+    ) {
+        let Record { way, topic, headers, complete } = *record;
+        let head = RequestHead { method: "", path: topic, headers, complete };
+        let client = self.client_of_broker(message, way, (link, known), ends, parties);
+        let topic = self.topic(message.protocol, topic);
+        let Some(owner) = client.observed() else { return };
+        let uncounted = is_telemetry_topic(head.path) || self.is_ignored(&head);
+        let context = self.extractors.extract(&head);
+        if context.trace.valid().is_some() && !uncounted {
+            self.ledger.takes_part(topic);
+        }
+        let tenant = self.tenant(&head, client, parties);
+        let Message { at, protocol, .. } = *message;
+        let request = Request { at, protocol, exchange: None, head: &head, context: &context, tenant, uncounted };
+        match way {
+            Way::Produced => {
+                let ambiguous = parties.is_ambiguous(&ends[place(message.from)]);
+                self.sent(&request, client, topic, ambiguous);
+            }
+            Way::Fetched => self.received(&request, owner, Party::Peer(topic), false),
+        }
+    }
+
+    /// A connection to a broker is older than the observer: what the broker sent before may be in work.
+    pub(in crate::pipeline) fn joined_broker_late(
+        &mut self,
+        at: Timestamp,
+        known: &mut Known,
+        ends: &[EndAt; 2],
+        parties: &mut Parties,
+    ) {
+        for end in [End::First, End::Second] {
+            if let Some(owner) = parties.party(known, (end, false), ends, None, &mut self.names).observed() {
+                self.hide(owner.workload, Hidden::JoinedLate, at);
+            }
+        }
+    }
+
+    /// Records pass of which the headers were not read.
+    pub(super) fn unobserved_records(
+        &mut self,
+        message: &Message<'_>,
+        (way, topic, count): (Way, &str, u64),
+        (link, known): (&mut Link, &mut Known),
+        ends: &[EndAt; 2],
+        parties: &mut Parties,
+    ) {
+        let client = self.client_of_broker(message, way, (link, known), ends, parties);
+        let topic = self.topic(message.protocol, topic);
+        let Some(owner) = client.observed() else { return };
+        match way {
+            Way::Produced => self.ledger.unattributed(owner.service, topic, count),
+            Way::Fetched => {
+                self.ledger.unobserved(owner.service, message.protocol, count);
+                self.hide(owner.workload, Hidden::Loss, message.at);
+            }
+        }
+    }
+
+    fn client_of_broker(
+        &mut self,
+        message: &Message<'_>,
+        way: Way,
+        (link, known): (&mut Link, &mut Known),
+        ends: &[EndAt; 2],
+        parties: &mut Parties,
+    ) -> Party {
+        let client = if way == Way::Produced { message.from } else { message.from.other() };
+        link.client = Some(client);
+        link.fetched |= way == Way::Fetched;
+        parties.party(known, (client, false), ends, None, &mut self.names)
+    }
+
+    /// A topic as a peer: `kafka:orders`.
+    fn topic(&mut self, protocol: Protocol, topic: &str) -> ServiceId {
+        self.written.clear();
+        let topic = if topic.is_empty() { "?" } else { topic };
+        let _ = write!(self.written, "{}:{topic}", protocol.as_str());
+        self.names.peer(&self.written)
+    }
+}
