@@ -1,8 +1,8 @@
-//! How requests to brokers begin: the first sixteen bytes of a payload come in, whether a broker's client or the broker may have
-//! sent them goes out. The decoder finds out whether it is so; a wrong yes costs copies until it has.
+//! How requests to brokers and what brokers push begin: the first sixteen bytes of a payload come in, whether a broker's client or
+//! the broker may have sent them goes out. The decoder finds out whether it is so; a wrong yes costs copies until it has.
 
-/// Whether a payload begins like a request of Kafka, a method frame of AMQP 0-9-1, a line of NATS, or a command of Redis by which
-/// work is passed on. `low`, `high` and `len` as in [`crate::opening::opening`].
+/// Whether a payload begins like a request of Kafka, a method frame of AMQP 0-9-1, a line of NATS, a command of Redis by which
+/// work is passed on, or a message of one of its channels. `low`, `high` and `len` as in [`crate::opening::opening`].
 #[inline(always)]
 pub const fn is_broker(low: u64, high: u64, len: u32) -> bool {
     let first = low as u8;
@@ -12,7 +12,7 @@ pub const fn is_broker(low: u64, high: u64, len: u32) -> bool {
     if first == 1 {
         return len >= 11 && is_amqp_method(low, high);
     }
-    if first == b'*' {
+    if first == b'*' || first == b'>' {
         return len >= 14 && is_redis_work(low, high);
     }
     len >= 8 && (low == u64::from_le_bytes(*b"AMQP\0\0\x09\x01") || is_nats(low, high))
@@ -67,6 +67,7 @@ const fn is_amqp_method(low: u64, high: u64) -> bool {
 
 /// A command as clients send it, an array of bulk strings (RESP, <https://redis.io/docs/latest/develop/reference/protocol-spec>),
 /// with a name that stands for queues, streams or channels, in any case. Redis carries far more than work: caches are not read.
+/// Or a message of a channel, an array or a push: of who subscribed before the observer began nothing else is seen.
 #[inline(always)]
 const fn is_redis_work(low: u64, high: u64) -> bool {
     let both = low as u128 | (high as u128) << 64;
@@ -94,11 +95,14 @@ const fn is_redis_work(low: u64, high: u64) -> bool {
                 | b"lmov"
                 | b"lpop"
                 | b"lpus"
+                | b"mess"
                 | b"mult"
+                | b"pmes"
                 | b"psub"
                 | b"publ"
                 | b"rpop"
                 | b"rpus"
+                | b"smes"
                 | b"spub"
                 | b"ssub"
                 | b"subs"
@@ -176,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_of_redis_that_pass_work_on_are_recognised() {
+    fn commands_of_redis_that_pass_work_on_and_messages_of_channels_are_recognised() {
         for command in
             ["LPUSH", "RPUSH", "XADD", "xadd", "BRPOP", "blpop", "BLMOVE", "XREADGROUP", "XAUTOCLAIM", "SUBSCRIBE"]
         {
@@ -186,6 +190,15 @@ mod tests {
             }
         }
         assert!(of(b"*1\r\n$5\r\nMULTI\r\n") && of(b"*15\r\n$7\r\nevalsha\r\n") && of(b"*26\r\n$4\r\nEVAL\r\n"));
+        for message in [
+            &b"*3\r\n$7\r\nmessage\r\n$6\r\norders\r\n"[..],
+            b">3\r\n$7\r\nmessage\r\n$6\r\norders\r\n",
+            b">4\r\n$8\r\npmessage\r\n$2\r\no*\r\n",
+            b"*3\r\n$8\r\nsmessage\r\n$6\r\norders\r\n",
+        ] {
+            assert!(of(message), "{}", message.escape_ascii());
+        }
+        assert!(!of(b">2\r\n$10\r\ninvalidate\r\n*1\r\n"));
         for others in ["GET", "SET", "HGETALL", "INCR", "EXPIRE", "EVALSHA", "ZADD", "PING", "HELLO"] {
             let request = std::format!("*2\r\n${}\r\n{others}\r\n$6\r\norders\r\n", others.len());
             assert!(!of(request.as_bytes()), "{request}");
