@@ -26,11 +26,16 @@ pub(crate) struct Service {
 impl Service {
     /// Starts a service and waits until it says that it is ready.
     pub(crate) fn start(mut command: Command) -> Result<Self> {
-        let mut child = command.stdout(Stdio::piped()).spawn()?;
-        let output = BufReader::new(child.stdout.take().context("it has an output")?);
-        let mut service = Self { child, output };
+        let mut service = Self::spawn(&mut command)?;
         service.hear("ready").with_context(|| format!("{command:?} does not start"))?;
         Ok(service)
+    }
+
+    /// Starts a service that says in its own words when it is ready.
+    pub(crate) fn spawn(command: &mut Command) -> Result<Self> {
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let output = BufReader::new(child.stdout.take().context("it has an output")?);
+        Ok(Self { child, output })
     }
 
     /// Waits for the next line that it says.
