@@ -29,7 +29,7 @@ pub struct FlowSlot {
     pub tail: u32,
     /// [`FRESH`], [`OPEN`], [`ENDED`], [`OPAQUE`], [`FRAMES`], [`ADRIFT`], [`STREAM`].
     pub state: u8,
-    /// [`SWITCHES`], [`PROVEN`], [`WANTED`].
+    /// [`SWITCHES`], [`PROVEN`], [`WANTED`], [`CLOSED`].
     pub marks: u8,
     /// How many bytes of `opening` have come, up to 8.
     pub opening_len: u16,
@@ -112,6 +112,8 @@ pub const SWITCHES: u8 = 1;
 pub const PROVEN: u8 = 2;
 /// The frame before `start_seq` is told, from `next_seq` on as it comes.
 pub const WANTED: u8 = 4;
+/// The sender has closed its direction: an unfinished head stays so.
+pub const CLOSED: u8 = 8;
 
 /// Whether `seq` is not before `end` (RFC 9293 section 3.4).
 #[inline(always)]

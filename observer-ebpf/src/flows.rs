@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skb_cgroup_id, bpf
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::SkBuffContext;
-use observer_ebpf::flow::{FRAMES, FlowSlot, OPEN, pair, seal};
+use observer_ebpf::flow::{CLOSED, FRAMES, FlowSlot, OPEN, pair, seal};
 use observer_ebpf::loss::Loss;
 use observer_ebpf::record::{TAP_INGRESS, TAP_WIRE};
 use observer_ebpf::{FLOW_SLOTS, PAIR_SLOTS};
@@ -38,7 +38,7 @@ pub(crate) fn holds(slot: &FlowSlot, fingerprint: u64) -> bool {
 #[inline(always)]
 pub(crate) fn claim<const TAP: u8>(ctx: &SkBuffContext, slot: &mut FlowSlot, fingerprint: u64) {
     // That it was a broker's its pair of ends still tells: its next packet goes on where it was.
-    let goes_on = slot.state == OPEN || slot.state == FRAMES;
+    let goes_on = (slot.state == OPEN || slot.state == FRAMES) && slot.marks & CLOSED == 0;
     if slot.key != 0 && goes_on && !holds(slot, fingerprint) {
         lose(Loss::FlowEvicted);
     }

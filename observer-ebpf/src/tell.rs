@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::programs::SkBuffContext;
 use observer_ebpf::HEAD_BYTES_MAX;
-use observer_ebpf::flow::{ENDED, FRAMES, FRESH, FlowSlot, forget};
+use observer_ebpf::flow::{CLOSED, ENDED, FRAMES, FRESH, FlowSlot, forget};
 use observer_ebpf::record::{
     FLAG_ACKNOWLEDGES, FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_WIRE,
 };
@@ -145,6 +145,8 @@ pub(crate) fn tell_close<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, s
     bare(ctx, &record, None);
     if slot.state >= FRAMES {
         slot.state = FRESH;
+    } else {
+        slot.marks |= CLOSED;
     }
 }
 
