@@ -38,7 +38,9 @@ pub(crate) fn holds(slot: &FlowSlot, fingerprint: u64) -> bool {
 #[inline(always)]
 pub(crate) fn claim<const TAP: u8>(ctx: &SkBuffContext, slot: &mut FlowSlot, fingerprint: u64) {
     // That it was a broker's its pair of ends still tells: its next packet goes on where it was.
-    let goes_on = (slot.state == OPEN || slot.state == FRAMES) && slot.marks & CLOSED == 0;
+    // What has begun with a few capital letters, and no more, is seldom a head.
+    let is_head = slot.state == OPEN && slot.opening_len.wrapping_sub(1) >= 7;
+    let goes_on = (is_head || slot.state == FRAMES) && slot.marks & CLOSED == 0;
     if slot.key != 0 && goes_on && !holds(slot, fingerprint) {
         lose(Loss::FlowEvicted);
     }
