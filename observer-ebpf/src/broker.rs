@@ -44,23 +44,14 @@ const fn is_kafka(low: u64, high: u64) -> bool {
 /// A method frame (AMQP 0-9-1 section 4.2.3) of a class and a method that there are, of at most 128 KiB.
 #[inline(always)]
 const fn is_amqp_method(low: u64, high: u64) -> bool {
-    let size = (low >> 24) as u32;
-    let class = (low >> 56) as u32 | (high as u32 & 0xff);
-    let class_low = high as u8 as u32;
-    let method = (high >> 8) as u32 & 0xffff;
-    let size = size.swap_bytes();
-    let known = class_low == 10
-        || class_low == 20
-        || class_low == 40
-        || class_low == 50
-        || class_low == 60
-        || class_low == 85
-        || class_low == 90;
-    class == class_low
-        && known
-        && method as u8 == 0
-        && method >> 8 != 0
-        && method >> 8 <= 120
+    let size = ((low >> 24) as u32).swap_bytes();
+    // Both are below 256: their upper bytes are zero.
+    let (class, method) = (high as u8, (high >> 16) as u8);
+    let small = low >> 56 == 0 && (high >> 8) as u8 == 0;
+    small
+        && matches!(class, 10 | 20 | 40 | 50 | 60 | 85 | 90)
+        && method != 0
+        && method <= 120
         && size >= 4
         && size <= 1 << 17
 }
@@ -226,6 +217,8 @@ mod tests {
             b"\x01\x01\0\x01\0\x08\0\0\0\x01\x01\0\0\0\0\0",
             b"\x08\0\0\0\0\0\0\xce\0\0\0\0\0\0\0\0",
             b"\x01\0\x01\0\0\0\x0e\0\x3d\0\x28\0\0\0\x06o",
+            b"\x01\0\x01\0\0\0\x0e\x08\x3c\0\x28\0\0\0\x06o",
+            b"\x01\0\x01\0\0\0\x0e\0\x3c\x01\x28\0\0\0\x06o",
             b"AMQP\0\x01\0\0",
             b"CONNECT example.org:443 HTTP/1.1\r\n",
             b"PUBLISH x",
