@@ -177,19 +177,18 @@ fn links_by_which_celery_is_told_to_trace_its_tasks_break_nothing() -> Result<()
 
 #[test]
 fn over_connections_to_rabbitmq_older_than_the_observer_nothing_is_told_that_is_wrong() -> Result<()> {
-    Scene { late: true, ..RABBITMQ }.observe("rabbitmq-older")?.assert_nothing_is_wrong(0);
+    Scene { late: true, ..RABBITMQ }.observe("rabbitmq-older")?.assert_nothing_is_wrong();
     Ok(())
 }
 
 #[test]
 fn over_connections_to_nats_older_than_the_observer_nothing_is_told_that_is_wrong() -> Result<()> {
-    Scene { late: true, ..NATS }.observe("nats-older")?.assert_nothing_is_wrong(0);
+    Scene { late: true, ..NATS }.observe("nats-older")?.assert_nothing_is_wrong();
     Ok(())
 }
 
 #[test]
 fn over_connections_to_redis_older_than_the_observer_nothing_is_told_that_is_wrong() -> Result<()> {
-    // Each of its two streams is waited for, and the first order makes one record.
-    Scene { late: true, ..REDIS }.observe("redis-older")?.assert_nothing_is_wrong(2);
+    Scene { late: true, ..REDIS }.observe("redis-older")?.assert_nothing_is_wrong();
     Ok(())
 }

@@ -67,6 +67,6 @@ fn a_consumer_that_links_to_the_traces_of_records_breaks_nothing() -> Result<()>
 
 #[test]
 fn over_connections_older_than_the_observer_nothing_is_told_that_is_wrong() -> Result<()> {
-    Scene { late: true, ..SCENE }.observe("kafka-older")?.assert_nothing_is_wrong(0);
+    Scene { late: true, ..SCENE }.observe("kafka-older")?.assert_nothing_is_wrong();
     Ok(())
 }

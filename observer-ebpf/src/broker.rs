@@ -104,6 +104,21 @@ const fn is_redis_work(low: u64, high: u64) -> bool {
         )
 }
 
+/// Whether a payload begins like a value, a list or a map of Redis that is not empty, as requests do and all answers that may bring
+/// work to who waited for it: by themselves they tell nothing, and caches are full of them.
+#[inline(always)]
+pub const fn is_of_redis(low: u64, len: u32) -> bool {
+    if len < 6 || !matches!(low as u8, b'$' | b'*' | b'%') {
+        return false;
+    }
+    let (mut rest, mut digits) = (low >> 8, 0);
+    while digits < 5 && (rest as u8).wrapping_sub(b'0') < 10 {
+        rest >>= 8;
+        digits += 1;
+    }
+    digits > 0 && rest as u16 == u16::from_le_bytes(*b"\r\n")
+}
+
 /// A line of a verb that opens a connection or carries a message
 /// (<https://docs.nats.io/reference/reference-protocols/nats-protocol>).
 #[inline(always)]
@@ -198,6 +213,40 @@ mod tests {
             [&b"*2\r\n:5\r\nLPUSH\r\n$1"[..], b"*2\n$5\nLPUSH\n$1\na\n", b"*123\r\n$5\r\nLPUSH\r\n", b"*2\r\n$5\r\nLPU"]
         {
             assert!(!of(others), "{}", others.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn answers_of_redis_that_may_bring_work_look_like_it() {
+        let of = |bytes: &[u8]| {
+            let mut first = [0; 8];
+            let len = bytes.len().min(8);
+            first[..len].copy_from_slice(&bytes[..len]);
+            is_of_redis(u64::from_le_bytes(first), bytes.len() as u32)
+        };
+        for answer in [
+            // Of XREADGROUP in RESP2 and RESP3, BLPOP, BLMOVE; and a request.
+            &b"*1\r\n*2\r\n$6\r\norders\r\n*1\r\n*2\r\n$15\r\n"[..],
+            b"%1\r\n$6\r\norders\r\n*1\r\n*2\r\n$15\r\n",
+            b"*2\r\n$6\r\norders\r\n$2\r\n{}\r\n",
+            b"$0\r\n\r\n",
+            b"$65536\r\n{",
+            b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
+        ] {
+            assert!(of(answer), "{}", answer.escape_ascii());
+        }
+        for other in [
+            &b"*-1\r\n"[..],
+            b"$-1\r\n",
+            b"_\r\n",
+            b"*0\r\n",
+            b"+QUEUED\r\n",
+            b":10000\r\n",
+            b"$name = 1;",
+            b"* text",
+            b"%20and",
+        ] {
+            assert!(!of(other), "{}", other.escape_ascii());
         }
     }
 

@@ -157,6 +157,12 @@ pub const fn pair(source: [u64; 2], destination: [u64; 2], ports: u32) -> u64 {
     (mixed ^ (mixed >> 29)) | 1 << 63
 }
 
+/// The fingerprint of a connection as the first of its two ends sees it, the same in both directions.
+#[inline(always)]
+pub const fn view(near: ([u64; 2], u32), far: ([u64; 2], u32)) -> u64 {
+    end(near.0, near.1).rotate_left(1).wrapping_add(end(far.0, far.1))
+}
+
 #[inline(always)]
 const fn end(address: [u64; 2], port: u32) -> u64 {
     let mixed = address[0].wrapping_mul(0x1656_67b1_9e37_79f9) ^ address[1] ^ (port as u64) << 16;

@@ -3,12 +3,12 @@
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skb_cgroup_id, bpf_tcp_sock};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::Array;
+use aya_ebpf::maps::{Array, LruHashMap};
 use aya_ebpf::programs::SkBuffContext;
-use observer_ebpf::flow::{CLOSED, FRAMES, FlowSlot, OPEN, pair, seal};
+use observer_ebpf::flow::{CLOSED, FRAMES, FlowSlot, OPEN, pair, seal, view};
 use observer_ebpf::loss::Loss;
-use observer_ebpf::record::{TAP_INGRESS, TAP_WIRE};
-use observer_ebpf::{FLOW_SLOTS, PAIR_SLOTS};
+use observer_ebpf::record::{TAP_EGRESS, TAP_INGRESS, TAP_WIRE};
+use observer_ebpf::{FLOW_SLOTS, PAIR_SLOTS, REDIS_CONNECTIONS_MAX};
 
 use crate::headers::Headers;
 use crate::ring::lose;
@@ -81,6 +81,24 @@ pub(crate) fn set_paired(packet: &Headers, paired: bool) {
             }
         }
     }
+}
+
+/// The connections that something like Redis passed over, as the end sees them where it did; on an interface as both do.
+#[map]
+static REDIS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(REDIS_CONNECTIONS_MAX, 0);
+
+/// Whether this is the first of its connection that this end sends or receives which looks like Redis, of what is remembered.
+#[inline(always)]
+pub(crate) fn is_first_of_redis<const TAP: u8>(packet: &Headers) -> bool {
+    let source = (packet.source, packet.ports & 0xffff);
+    let destination = (packet.destination, packet.ports >> 16);
+    let connection = match TAP {
+        TAP_EGRESS => view(source, destination),
+        TAP_INGRESS => view(destination, source),
+        _ => pair(packet.source, packet.destination, packet.ports),
+    };
+    // A look says that it is in use.
+    REDIS.get_ptr(&connection).is_none() && REDIS.insert(&connection, &1, 0).is_ok()
 }
 
 /// Socket cookie and cgroup id. A listening socket is nobody's: data that completes a handshake shows the listener, and the

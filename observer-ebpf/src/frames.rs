@@ -258,7 +258,7 @@ fn begin<const TAP: u8>(
     }
     if !known || slot.state != FRAMES {
         if !is_chain(ctx, packet, slot.zero) {
-            tell_unknown::<TAP>(ctx, packet, slot, flow, known);
+            tell_unknown::<TAP>(ctx, packet, slot, flow, known, false);
             return None;
         }
         let was_adrift = known && slot.state == ADRIFT;

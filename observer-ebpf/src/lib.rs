@@ -18,6 +18,9 @@ pub const HEAD_BYTES_MAX: u32 = 64 * 1024;
 pub const FLOW_SLOTS: u32 = 1 << 16;
 /// Connections to brokers that are remembered at once, so that both directions are known by one; a power of two.
 pub const PAIR_SLOTS: u32 = 1 << 14;
+/// Connections on which something like Redis passed that are remembered at once, the most recently used ones. Of one that is
+/// forgotten the next payload is told of as if it were the first, which may hide a client once more.
+pub const REDIS_CONNECTIONS_MAX: u32 = 1 << 14;
 /// Bytes of the ring buffer unless the loader sets another size.
 pub const RING_BYTES: u32 = 8 << 20;
 

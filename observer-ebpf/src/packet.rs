@@ -6,7 +6,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::SkBuffContext;
 use observer_ebpf::HEAD_BYTES_MAX;
-use observer_ebpf::broker::is_broker;
+use observer_ebpf::broker::{is_broker, is_of_redis};
 use observer_ebpf::flow::{
     ENDED, FRAMES, FRESH, FlowSlot, OPAQUE, OPEN, PROVEN, STREAM, SWITCHES, WANTED, fingerprint, forget, reaches,
 };
@@ -221,7 +221,10 @@ fn begins<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowS
                 bare(ctx, &template::<TAP>(ctx, packet, slot, flow, Kind::Packet), None);
             }
         }
-        Opening::Other => tell_unknown::<TAP>(ctx, packet, slot, flow, known),
+        Opening::Other => {
+            let is_of_redis = (!known || slot.state == FRESH) && is_of_redis(low, packet.payload_len);
+            tell_unknown::<TAP>(ctx, packet, slot, flow, known, is_of_redis);
+        }
         _ => {}
     }
     Part::Unclaimed

@@ -22,6 +22,9 @@ pub enum Kind {
     FastCgi = 9,
     /// The first payload that a socket receives begins nothing that is known.
     Unknown = 10,
+    /// A payload of a connection on which its receiver has sent nothing since the programs run: it may be an answer of Redis, to
+    /// a client that waited for it, or a request.
+    Unasked = 11,
 }
 
 impl Kind {
@@ -37,6 +40,7 @@ impl Kind {
             8 => Self::Released,
             9 => Self::FastCgi,
             10 => Self::Unknown,
+            11 => Self::Unasked,
             _ => return None,
         })
     }

@@ -8,7 +8,7 @@ use observer_ebpf::record::{
     FLAG_ACKNOWLEDGES, FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_WIRE,
 };
 
-use crate::flows::{identity, is_first_received};
+use crate::flows::{identity, is_first_of_redis, is_first_received};
 use crate::headers::{ACK, FIN, Headers, LOOPBACK, RST};
 use crate::piece::{BLIND_BYTES, Copied, HEAD_TAIL, Stretch, bare, copy, copy_blindly, first_bytes, min};
 
@@ -150,7 +150,8 @@ pub(crate) fn tell_close<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, s
     }
 }
 
-/// What begins nothing that is known is told where it is the first that a socket receives.
+/// What begins nothing that is known is told where it is the first that a socket receives; of Redis on a connection that is older,
+/// where its receiver was not seen to send anything.
 #[inline(always)]
 pub(crate) fn tell_unknown<const TAP: u8>(
     ctx: &SkBuffContext,
@@ -158,13 +159,20 @@ pub(crate) fn tell_unknown<const TAP: u8>(
     slot: &FlowSlot,
     flow: u64,
     known: bool,
+    is_of_redis: bool,
 ) {
-    if TAP == TAP_INGRESS && !known && is_first_received(ctx) {
-        // The slot stays as it is: the flow may still come to carry heads, and most of these never will.
-        let mut record = template::<TAP>(ctx, packet, slot, flow, Kind::Unknown);
-        (record.socket, record.cgroup) = identity::<TAP>(ctx);
-        bare(ctx, &record, None);
-    }
+    let kind = if TAP == TAP_INGRESS && !known && is_first_received(ctx) {
+        Kind::Unknown
+    } else if is_of_redis && is_first_of_redis::<TAP>(packet) && TAP != TAP_EGRESS {
+        Kind::Unasked
+    } else {
+        return;
+    };
+    // The slot stays as it is: the flow may still come to carry heads, and most of these never will.
+    let mut record = template::<TAP>(ctx, packet, slot, flow, kind);
+    (record.socket, record.cgroup) =
+        if TAP == TAP_WIRE { (u64::from(slot.zero), u64::from(slot.zero)) } else { identity::<TAP>(ctx) };
+    bare(ctx, &record, None);
 }
 
 /// A record of this packet, without payload.

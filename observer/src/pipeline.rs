@@ -159,6 +159,7 @@ impl Pipeline {
         match event {
             Event::Packet { packet, cgroup } => self.packet(packet, *cgroup),
             Event::Opaque { at, flow, tap, cgroup, kind } => self.opaque(*at, flow, *tap, *cgroup, *kind),
+            Event::Unasked { at, flow, tap, cgroup } => self.unasked(*at, flow, *tap, *cgroup),
             Event::Socket(event) => {
                 if let Some(attribution) = self.parties.attribution() {
                     attribution.event(event);
@@ -244,16 +245,16 @@ impl Pipeline {
 
     fn opaque(&mut self, at: Timestamp, flow: &Flow, tap: Tap, cgroup: u64, kind: Opaque) {
         self.saw(at);
-        let (socket, local) = match tap {
-            Tap::Egress { socket, .. } => (Some(socket), Some(End::First)),
-            Tap::Ingress { socket, .. } => (Some(socket), Some(End::Second)),
-            Tap::Wire => (None, None),
-        };
-        // Zero: the socket did not exist yet.
-        let socket = socket.filter(|socket| socket.0 != 0);
-        let at_end = |address, end| EndAt { address, socket: socket.filter(|_| local == Some(end)), cgroup };
-        let ends = [at_end(flow.source, End::First), at_end(flow.destination, End::Second)];
+        let (ends, local) = ends_at(flow, tap, cgroup);
         self.stages.opaque(at, kind, &ends, local, &mut self.parties);
+    }
+
+    fn unasked(&mut self, at: Timestamp, flow: &Flow, tap: Tap, cgroup: u64) {
+        self.saw(at);
+        let (ends, _) = ends_at(flow, tap, cgroup);
+        if ends.iter().filter_map(|end| end.socket).all(|socket| !self.begun.contains(&socket)) {
+            self.stages.unasked(at, &ends, &mut self.parties);
+        }
     }
 
     fn saw(&mut self, at: Timestamp) {
@@ -396,6 +397,19 @@ impl Pipeline {
         }
         Extras { sources: counters.to_vec(), declared, malformed, errors, tables }
     }
+}
+
+/// The ends of a flow as a tap sees them, and the one that it stands at; on an interface either may be of this host.
+fn ends_at(flow: &Flow, tap: Tap, cgroup: u64) -> ([EndAt; 2], Option<End>) {
+    let (socket, local) = match tap {
+        Tap::Egress { socket, .. } => (Some(socket), Some(End::First)),
+        Tap::Ingress { socket, .. } => (Some(socket), Some(End::Second)),
+        Tap::Wire => (None, None),
+    };
+    // Zero: the socket did not exist yet.
+    let socket = socket.filter(|socket| socket.0 != 0);
+    let at_end = |address, end| EndAt { address, socket: socket.filter(|_| local == Some(end)), cgroup };
+    ([at_end(flow.source, End::First), at_end(flow.destination, End::Second)], local)
 }
 
 fn warn_of_loss(counters: &[SourceCounters]) {

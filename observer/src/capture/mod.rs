@@ -44,6 +44,17 @@ pub enum Event<'a> {
         /// What it carries.
         kind: Opaque,
     },
+    /// The first sight of a connection is what its receiver may have asked a broker for and was not seen to.
+    Unasked {
+        /// When.
+        at: Timestamp,
+        /// From who sent it to who received it.
+        flow: Flow,
+        /// Where it was seen: not at its sender.
+        tap: Tap,
+        /// As in `Packet`.
+        cgroup: u64,
+    },
     /// Something happened to a socket.
     Socket(SocketEvent),
 }

@@ -63,6 +63,11 @@ impl Records {
             Kind::Tls => self.tell_opaque(&record, Opaque::Tls, tell),
             Kind::FastCgi => self.tell_opaque(&record, Opaque::FastCgi, tell),
             Kind::Unknown => self.tell_opaque(&record, Opaque::Unknown, tell),
+            Kind::Unasked => {
+                self.told += 1;
+                let (at, flow, tap) = (self.clock.moment(record.at_ns), flow(&record), tap(&record));
+                tell(Event::Unasked { at, flow, tap, cgroup: record.cgroup });
+            }
             Kind::Accepted => {
                 self.told += 1;
                 tell(self.socket_event(kind, &record, captured));

@@ -71,7 +71,7 @@ pub(super) fn replay<S: Source>(
 fn time_of(event: &Event<'_>) -> Option<Timestamp> {
     match event {
         Event::Packet { packet, .. } => Some(packet.at),
-        Event::Opaque { at, .. } => Some(*at),
+        Event::Opaque { at, .. } | Event::Unasked { at, .. } => Some(*at),
         Event::Socket(_) => None,
     }
 }

@@ -257,3 +257,33 @@ fn an_unknown_protocol_hides_who_serves_it_as_long_as_its_socket_is_open() {
     host.wait(LATER);
     assert_eq!(outcomes(&mut host, 50_003), (1, 3), "until it is closed");
 }
+
+#[test]
+fn what_a_client_had_waited_for_hides_it_for_a_while_and_a_server_is_asked() {
+    let mut server = Program::python(SERVER, &[("OTEL_SERVICE_NAME", "worker")]);
+    let own = format!("127.0.0.1:{}", server.port());
+    let mut host = Interface { pipeline: Pipeline::new(&Config::default(), Mode::Live), now: START };
+    let outcomes = |host: &mut Interface, port: u16| {
+        let egress = Tap::Egress { socket: SocketId(u64::from(port)), looped: false };
+        host.learn(SocketId(u64::from(port)), server.pid());
+        host.request_at(egress, 0, (&format!("127.0.0.1:{port}"), "192.0.2.7:9090"), TRACEPARENT);
+        let hops = host.report().hops.into_iter().find(|hops| hops.service == "worker").unwrap();
+        (hops.unattributed, hops.background)
+    };
+    let unasked = |host: &mut Interface, socket: u64, source: &str, destination: &str| {
+        host.learn(SocketId(socket), server.pid());
+        let (flow, tap) = (flow(source, destination), Tap::Ingress { socket: SocketId(socket), looped: false });
+        host.pipeline.event(&Event::Unasked { at: host.now, flow, tap, cgroup: 0 });
+    };
+    unasked(&mut host, 70, "192.0.2.1:40000", &own);
+    assert_eq!(outcomes(&mut host, 50_000), (0, 1), "what reaches who serves there is a request");
+    let flow = flow("127.0.0.1:50071", "192.0.2.9:6379");
+    let established = SocketEvent::Established { socket: SocketId(71), flow, passive: false, beginnings: None };
+    host.pipeline.event(&Event::Socket(established));
+    unasked(&mut host, 71, "192.0.2.9:6379", "127.0.0.1:50071");
+    assert_eq!(outcomes(&mut host, 50_001), (0, 2), "all of the connection was seen");
+    unasked(&mut host, 72, "192.0.2.9:6379", "127.0.0.1:50072");
+    assert_eq!(outcomes(&mut host, 50_002), (1, 2));
+    host.wait(LATER);
+    assert_eq!(outcomes(&mut host, 50_003), (1, 3));
+}

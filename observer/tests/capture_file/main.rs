@@ -52,7 +52,7 @@ fn describe(event: &Event<'_>, text: &mut String) {
             .unwrap();
         }
         Event::Opaque { kind, .. } => writeln!(text, "opaque {kind:?}").unwrap(),
-        Event::Socket(_) => unreachable!("a file has no sockets"),
+        Event::Unasked { .. } | Event::Socket(_) => unreachable!("a file shows what was asked, and has no sockets"),
     }
 }
 

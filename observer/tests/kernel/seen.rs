@@ -45,6 +45,8 @@ pub struct Seen {
     table: Connections<()>,
     pub packets: Vec<SeenPacket>,
     pub opaque: Vec<(SocketAddr, SocketAddr, Tap, Opaque)>,
+    /// From whom to whom what was not asked for.
+    pub unasked: Vec<(SocketAddr, SocketAddr, Side)>,
     pub sockets: Vec<SocketEvent>,
 }
 
@@ -66,6 +68,7 @@ impl Seen {
         seen.until_now();
         seen.packets.clear();
         seen.opaque.clear();
+        seen.unasked.clear();
         seen.sockets.clear();
         seen.lost_before = seen.all_lost();
         seen
@@ -79,6 +82,7 @@ impl Seen {
             table: Connections::new(65_536),
             packets: Vec::new(),
             opaque: Vec::new(),
+            unasked: Vec::new(),
             sockets: Vec::new(),
         }
     }
@@ -112,7 +116,7 @@ impl Seen {
     }
 
     fn look(&mut self) {
-        let Self { capture, packets, opaque, sockets, table, .. } = self;
+        let Self { capture, packets, opaque, unasked, sockets, table, .. } = self;
         let tell = &mut |event: Event<'_>| match event {
             Event::Packet { packet, .. } => {
                 let sight = table.packet(&packet, || (), |_| {}).unwrap();
@@ -139,6 +143,11 @@ impl Seen {
                 (flow.destination.ip, flow.destination.port).into(),
                 tap,
                 kind,
+            )),
+            Event::Unasked { flow, tap, .. } => unasked.push((
+                (flow.source.ip, flow.source.port).into(),
+                (flow.destination.ip, flow.destination.port).into(),
+                Side::of(tap),
             )),
             Event::Socket(event) => {
                 if let SocketEvent::Established { socket, flow, beginnings, .. } = &event {

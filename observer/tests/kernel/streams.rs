@@ -10,6 +10,18 @@ use crate::reuse::connection;
 use crate::seen::{Seen, SeenPacket, Side};
 use crate::wire::on;
 
+/// What a client of Redis waits for a record with, and what brings it one.
+const WAITS: &[u8] = b"*4\r\n$5\r\nXREAD\r\n$7\r\nSTREAMS\r\n$6\r\norders\r\n$1\r\n$\r\n";
+const BRINGS: [&[u8]; 4] = [
+    b"*1\r\n*2\r\n$6\r\norders\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n",
+    b"%1\r\n$6\r\norders\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n",
+    b"*2\r\n$6\r\norders\r\n$2\r\n{}\r\n",
+    b"$2\r\n{}\r\n",
+];
+/// A command that has nothing to do with work, and its answer.
+const GETS: &[u8] = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+const GOT: &[u8] = b"$1\r\nb\r\n";
+
 const BOTH_SIDES: [Side; 2] = [Side::Egress, Side::Ingress];
 /// ApiVersions of Kafka: it is what every client asks first.
 const ASKS: &[u8] = b"\0\0\0\x11\0\x12\0\x03\0\0\0\x01\0\x04shop\0\x01x";
@@ -86,6 +98,44 @@ fn a_connection_is_joined_at_its_next_request() {
     ends.to_client(ANSWERS);
     is_told(&mut seen, (client, server), ASKS, &BOTH_SIDES);
     is_told(&mut seen, (server, client), ANSWERS, &BOTH_SIDES);
+}
+
+#[test]
+fn what_a_client_of_redis_waited_for_is_told_of_at_its_receiver_and_no_other_answer() {
+    let listener = TcpListener::bind(LOOPBACK).unwrap();
+    let server = listener.local_addr().unwrap();
+    let (waiting, asking) = (BRINGS.map(|_| Ends::through(&listener)), Ends::through(&listener));
+    for ends in waiting.iter().chain([&asking]) {
+        ends.to_server(GETS);
+        ends.to_client(GOT);
+    }
+    for ends in &waiting {
+        ends.to_server(WAITS);
+    }
+    let mut everywhere = Seen::open(&observer::capture::Options::default());
+    let mut interface = Seen::open(&on("lo"));
+    let new = Ends::through(&listener);
+    for _ in 0..3 {
+        for (ends, brings) in waiting.iter().zip(BRINGS) {
+            ends.to_client(brings);
+        }
+        for ends in [&asking, &new] {
+            ends.to_server(GETS);
+            ends.to_client(GOT);
+        }
+    }
+    let client = |ends: &Ends| ends.addresses().0;
+    // Of a connection that begins before its eyes a socket knows that nothing was missed; an interface does not.
+    for (seen, side, requests) in
+        [(&mut everywhere, Side::Ingress, &[&asking][..]), (&mut interface, Side::Wire, &[&asking, &new])]
+    {
+        seen.until_now();
+        let answers = waiting.iter().map(|ends| (server, client(ends), side));
+        let expected: Vec<_> = answers.chain(requests.iter().map(|ends| (client(ends), server, side))).collect();
+        let told = seen.unasked.iter().copied().filter(|(from, to, _)| [*from, *to].contains(&server));
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+        assert_eq!(seen.lost(), []);
+    }
 }
 
 #[test]

@@ -60,6 +60,16 @@ impl Stages {
         }
     }
 
+    /// The first sight of a connection is what its receiver, unless it serves there, may have asked a broker for: work that nothing is
+    /// known of.
+    pub(in crate::pipeline) fn unasked(&mut self, at: Timestamp, ends: &[EndAt; 2], parties: &mut Parties) {
+        let receiver = parties.party(&mut Known::default(), (End::Second, false), ends, None, &mut self.names);
+        let Some(owner) = receiver.observed() else { return };
+        if !parties.serves(owner.workload, ends[place(End::Second)].address) {
+            self.hide(owner.workload, Hidden::JoinedLate, at);
+        }
+    }
+
     /// Records pass of which the headers were not read.
     pub(super) fn unobserved_records(
         &mut self,
