@@ -66,8 +66,18 @@ pub(crate) fn is_paired(packet: &Headers) -> bool {
     PAIRS.get(pair as u32 & (PAIR_SLOTS - 1)).is_some_and(|place| *place == pair)
 }
 
-/// Remembers that this connection carries the protocol of a broker, or forgets it. The newest takes the place of an older one,
-/// which is recognised anew by its next request.
+/// Remembers once more that this connection carries the protocol of a broker if another one has taken its place. The pair is needed
+/// for a direction that no slot knows, from the first request to the first answer: that is told from the next request on. What was
+/// forgotten on purpose stays so.
+#[inline(always)]
+pub(crate) fn keep_paired(packet: &Headers) {
+    let pair = pair(packet.source, packet.destination, packet.ports);
+    if PAIRS.get(pair as u32 & (PAIR_SLOTS - 1)).is_some_and(|place| *place != pair && *place != 0) {
+        set_paired(packet, true);
+    }
+}
+
+/// Remembers that this connection carries the protocol of a broker, or forgets it. The newest takes the place of an older one.
 #[inline(always)]
 pub(crate) fn set_paired(packet: &Headers, paired: bool) {
     let pair = pair(packet.source, packet.destination, packet.ports);

@@ -7,7 +7,7 @@ use aya_ebpf::programs::SkBuffContext;
 use observer_ebpf::flow::{FRESH, Passage, STREAM, fingerprint, forget, passage};
 use observer_ebpf::record::{FLAG_CLOSES, Kind, TAP_EGRESS, TAP_INGRESS};
 
-use crate::flows::{claim, holds, set_paired, slot};
+use crate::flows::{claim, holds, keep_paired, set_paired, slot};
 use crate::headers::{self, FIN, RST};
 use crate::piece::{BLIND_BYTES, Stretch, copy_blindly};
 use crate::tell::{tell_close, template};
@@ -69,6 +69,7 @@ pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
         // It was for bytes that have passed, and sequence numbers wrap.
         slot.left_out = 0;
     }
+    keep_paired(&packet);
     let mut record = template::<TAP>(ctx, &packet, slot, flow, Kind::Packet);
     record.token = flow;
     let flags = record.flags;

@@ -1,9 +1,11 @@
 //! Brokers: once a direction begins like a request to one, both are told whole, but for what user space wants left out.
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 
 use observer_core::connection::Opaque;
-use observer_ebpf::flow::LeftOut;
+use observer_ebpf::PAIR_SLOTS;
+use observer_ebpf::flow::{LeftOut, pair};
 
 use crate::ends::{Ends, LOOPBACK, REQUEST, RESPONSE};
 use crate::reuse::connection;
@@ -136,6 +138,49 @@ fn what_a_client_of_redis_waited_for_is_told_of_at_its_receiver_and_no_other_ans
         assert_eq!(told.collect::<Vec<_>>(), expected);
         assert_eq!(seen.lost(), []);
     }
+}
+
+#[test]
+fn a_connection_of_which_the_pair_is_forgotten_goes_on() {
+    let listener = TcpListener::bind(LOOPBACK).unwrap();
+    let server = listener.local_addr().unwrap();
+    let [one, other] = two_of_one_place(server);
+    let mut seen = Seen::everywhere();
+    let [one, other] = [one, other].map(|client| connection(client, &listener, server));
+    one.to_server(ASKS);
+    other.to_server(ASKS);
+    // The other has taken its place before anything came from the server: only that is not recognised.
+    one.to_client(b"not told");
+    let mut sent = [ASKS.to_vec(), ASKS.to_vec()];
+    let mut answered = [Vec::new(), Vec::new()];
+    for _ in 0..3 {
+        for (at, ends) in [&one, &other].into_iter().enumerate() {
+            ends.to_server(ASKS);
+            ends.to_client(ANSWERS);
+            sent[at].extend(ASKS);
+            answered[at].extend(ANSWERS);
+        }
+    }
+    for (at, ends) in [&one, &other].into_iter().enumerate() {
+        let (client, server) = ends.addresses();
+        is_told(&mut seen, (client, server), &sent[at], &BOTH_SIDES);
+        is_told(&mut seen, (server, client), &answered[at], &BOTH_SIDES);
+    }
+}
+
+/// Two addresses of clients of which the connections to a server are remembered at the same place.
+fn two_of_one_place(server: SocketAddr) -> [SocketAddr; 2] {
+    let mut holders = HashMap::new();
+    let mapped = u64::from_ne_bytes([0, 0, 0xff, 0xff, 127, 0, 0, 1]);
+    for port in 10_000_u16..30_000 {
+        let ports = u32::from(port.to_be()) | u32::from(server.port().to_be()) << 16;
+        let place = pair([0, mapped], [0, mapped], ports) % u64::from(PAIR_SLOTS);
+        let here = SocketAddr::from(([127, 0, 0, 1], port));
+        if let Some(holder) = holders.insert(place, here) {
+            return [holder, here];
+        }
+    }
+    unreachable!("more ports than places")
 }
 
 #[test]
