@@ -197,10 +197,7 @@ impl Pipeline {
         };
         let gone = |gone: Connection<Line>| *buffered_bytes = buffered_bytes.saturating_sub(gone.state.buffered_bytes);
         let Some(sight) = connections.packet(packet, begin, gone) else { return };
-        if sight.paired && packet.token != 0 && matches!(packet.tap, Tap::Ingress { looped: true, .. }) {
-            // The sender's sight shows all of it.
-            left_out.push((packet.token, LeftOut::All));
-        }
+        let is_repeat = sight.paired && matches!(packet.tap, Tap::Ingress { looped: true, .. });
         let (from, id) = (sight.from, sight.connection.id);
         let near = if matches!(packet.tap, Tap::Ingress { .. }) { from.other() } else { from };
         if cgroup != 0 {
@@ -223,16 +220,19 @@ impl Pipeline {
         if packet.closes {
             conversation.closed(from, packet.at, &interest, shared, &mut tell);
         }
-        if stream.begins_to_fetch(conversation, between.fetched) && *mode == Mode::Live {
+        if conversation.fetches() {
+            between.fetches();
+        }
+        if between.begins_to_fetch() && *mode == Mode::Live {
             let older = ends.iter().filter_map(|end| end.socket).all(|socket| !begun.contains(&socket));
             if older {
                 stages.joined_broker_late(at, known, &ends, parties);
             }
         }
-        if packet.token != 0
-            && let Some(what) = stream.leaves_out(conversation, packet, from)
-        {
-            left_out.push((packet.token, what));
+        if packet.token != 0 {
+            // The sender's sight shows all of it.
+            let what = if is_repeat { Some(LeftOut::All) } else { stream.leaves_out(conversation, packet, from) };
+            left_out.extend(what.map(|what| (packet.token, what)));
         }
         let now = conversation.buffered_bytes();
         *buffered_bytes = buffered_bytes.saturating_sub(std::mem::replace(before, now)).saturating_add(now);

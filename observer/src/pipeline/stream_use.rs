@@ -15,16 +15,9 @@ const UNKNOWN_PACKETS_MAX: u8 = 64;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StreamUse {
     unknown: u8,
-    fetches: bool,
 }
 
 impl StreamUse {
-    /// Whether the client is known to fetch records from this packet on; `some_came`: records were told.
-    pub(super) fn begins_to_fetch(&mut self, conversation: &Conversation, some_came: bool) -> bool {
-        let fetches = some_came || conversation.fetches();
-        fetches && !std::mem::replace(&mut self.fetches, fetches)
-    }
-
     /// What the kernel is to leave out after a packet that was decoded.
     pub(super) fn leaves_out(
         &mut self,
@@ -39,7 +32,7 @@ impl StreamUse {
                 let left = until.wrapping_sub(packet.seq.wrapping_add(packet.wire_len));
                 (LEFT_OUT_BYTES_MIN..1 << 31).contains(&left).then_some(LeftOut::Until(until))
             }
-            // A looped flow at its receiver has a token, too.
+            // A looped flow at its receiver has a token, too, where its sender is not seen.
             Some(_) => (self.unknown > 0).then(|| self.gives_up()),
             None => {
                 self.unknown += 1;

@@ -287,3 +287,34 @@ fn what_a_client_had_waited_for_hides_it_for_a_while_and_a_server_is_asked() {
     host.wait(LATER);
     assert_eq!(outcomes(&mut host, 50_003), (1, 3));
 }
+
+#[test]
+fn of_a_looped_connection_the_sight_of_its_receiver_is_left_out_and_nothing_else_whatever_it_carries() {
+    let mut host = Interface::new(&Config::default());
+    let taps = [
+        (Tap::Egress { socket: SocketId(1), looped: true }, 0),
+        (Tap::Ingress { socket: SocketId(2), looped: true }, 7),
+    ];
+    let mut seq = 1;
+    for bytes in [b"neither head nor frame".as_slice(), b"the middle of a body", b"GET /thing HTTP/1.1\r\n\r\n"] {
+        for (tap, token) in taps {
+            let packet = Packet {
+                at: host.now,
+                flow: flow("127.0.0.1:40000", "127.0.0.1:8080"),
+                seq,
+                ack: None,
+                wire_len: u32::try_from(bytes.len()).unwrap(),
+                bytes,
+                link: None,
+                tap,
+                closes: false,
+                resets: false,
+                token,
+            };
+            host.pipeline.event(&Event::Packet { packet, cgroup: 0 });
+        }
+        seq += u32::try_from(bytes.len()).unwrap();
+    }
+    let left_out: Vec<_> = host.pipeline.left_out().collect();
+    assert_eq!(left_out, [(7, LeftOut::All); 3]);
+}

@@ -101,7 +101,9 @@ impl Stages {
     ) -> Party {
         let client = if way == Way::Produced { message.from } else { message.from.other() };
         link.client = Some(client);
-        link.fetched |= way == Way::Fetched;
+        if way == Way::Fetched {
+            link.fetches();
+        }
         parties.party(known, (client, false), ends, None, &mut self.names)
     }
 
