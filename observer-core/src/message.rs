@@ -114,7 +114,7 @@ pub enum MessageBody<'a> {
         way: Way,
         /// As in [`Record::topic`].
         topic: &'a str,
-        /// How many.
+        /// How many; zero where it is not certain that what passed were any.
         count: u64,
     },
 }

@@ -93,9 +93,15 @@ impl Entries {
             self.list = None;
         } else if spot.depth.saturating_sub(list) == 1 {
             self.left = self.left.saturating_sub(1);
-            if let Some(stream) = self.stream.as_ref().filter(|stream| self.has_fields && stream.is_work()) {
-                let headers = self.fields.headers();
-                context.record(reply.at, Way::Fetched, &stream.topic, &headers, self.fields.is_complete());
+            match &self.stream {
+                Some(stream) if self.has_fields && stream.is_work() => {
+                    let headers = self.fields.headers();
+                    context.record(reply.at, Way::Fetched, &stream.topic, &headers, self.fields.is_complete());
+                }
+                None if self.has_fields && self.take.place.is_work() => {
+                    context.perhaps(reply.at, Way::Fetched, &self.take.place.topic);
+                }
+                _ => {}
             }
             self.fields = Fields::default();
         }

@@ -31,7 +31,8 @@
 //!
 //! Where a connection is joined, or bytes were missing, replies to what was not seen may be under way. The pairs are *certain* again
 //! once a client that had received everything, and waited for nothing that was seen, asked, got exactly as many replies as it
-//! sent requests, and asked again. Until then only such replies are told as name a key of the request that they would answer.
+//! sent requests, and asked again. Until then only such replies are told as name a key of the request that they would answer; of
+//! others that may bring work only that they may, as records that are not observed, none in number.
 //!
 //! # What is missing
 //!

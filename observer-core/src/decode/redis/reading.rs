@@ -175,12 +175,16 @@ impl Values {
             if is_asked {
                 self.key = Some(Place::new(value.bytes));
             } else {
+                // It answers what was not seen.
                 context.talk.surplus();
+                if Place::new(value.bytes).is_work() {
+                    context.perhaps(reply.at, Way::Fetched, "");
+                }
             }
         } else if self.is_value(spot) {
             self.open = self.open.saturating_sub(1);
-            let Some(place) = self.place(reply) else { return };
-            context.value(reply.at, place, self.manner(), Some(value));
+            let (place, certain) = self.place(reply).map_or((&self.take.place, false), |place| (place, true));
+            context.value(reply.at, place, self.manner(), Some(value), certain);
         }
     }
 
@@ -245,7 +249,7 @@ impl Heard {
             }
             index if Some(index) == self.text_at() => {
                 if let Some(channel) = &self.channel {
-                    context.value(reply.at, channel, Manner::Awaited, Some(value));
+                    context.value(reply.at, channel, Manner::Awaited, Some(value), true);
                 }
             }
             _ => {}

@@ -235,7 +235,7 @@ impl Request {
             Call::Value { place: place @ None, .. } => {
                 *place = Some(if value.whole { Place::new(value.bytes) } else { Place::unknown() });
             }
-            Call::Value { manner, place: Some(place) } => context.value(at, place, *manner, Some(value)),
+            Call::Value { manner, place: Some(place) } => context.value(at, place, *manner, Some(value), true),
             Call::Add(adding) => adding.argument(value, self.value_len, context),
             Call::Wish(wishing) => wishing.argument(index, self.len, value),
             Call::Script(script) => script.argument(index, value),
@@ -277,7 +277,7 @@ impl Request {
                 Does::Takes(asked) => asked,
                 Does::Nothing => Asked::Other,
                 Does::Adds(place) => {
-                    context.value(self.at, &place, Manner::Pushed, None);
+                    context.value(self.at, &place, Manner::Pushed, None, true);
                     Asked::Other
                 }
             },

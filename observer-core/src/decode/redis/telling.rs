@@ -28,15 +28,30 @@ pub(super) enum Manner {
 }
 
 impl Context<'_, '_> {
-    /// Tells what is to be told of a value that stood at this place.
-    pub(super) fn value(&mut self, at: Timestamp, place: &Place, manner: Manner, value: Option<Value<'_>>) {
+    /// Tells what is to be told of a value that stood at this place; where it is not `certain` that it did, that there may have been
+    /// a record.
+    pub(super) fn value(
+        &mut self,
+        at: Timestamp,
+        place: &Place,
+        manner: Manner,
+        value: Option<Value<'_>>,
+        certain: bool,
+    ) {
         let way = match manner {
             Manner::Pushed | Manner::Published => Way::Produced,
             Manner::Awaited | Manner::Polled => Way::Fetched,
         };
+        let record = |context: &mut Self, headers: &[Header<'_>], complete| {
+            if certain {
+                context.record(at, way, &place.topic, headers, complete);
+            } else {
+                context.perhaps(at, way, &place.topic);
+            }
+        };
         match place.class {
             Class::Nobody => return,
-            Class::Ids => return self.record(at, way, &place.topic, &[], false),
+            Class::Ids => return record(self, &[], false),
             Class::Any => {}
         }
         let whole = value.filter(|value| value.whole);
@@ -47,18 +62,23 @@ impl Context<'_, '_> {
                 Manner::Published | Manner::Awaited => true,
             };
             if is_work {
-                self.record(at, way, &place.topic, &envelope.headers(), true);
+                record(self, &envelope.headers(), true);
             }
         } else if manner == Manner::Awaited
             || whole.is_none() && value.is_some_and(|value| begins_like_kombu(value.bytes))
         {
-            self.record(at, way, &place.topic, &[], false);
+            record(self, &[], false);
         }
     }
 
     /// Tells a record.
     pub(super) fn record(&mut self, at: Timestamp, way: Way, topic: &str, headers: &[Header<'_>], complete: bool) {
         self.tell(at, way, MessageBody::Record(Record { way, topic, headers, complete }));
+    }
+
+    /// Tells that there may have been a record.
+    pub(super) fn perhaps(&mut self, at: Timestamp, way: Way, topic: &str) {
+        self.tell(at, way, MessageBody::UnobservedRecords { way, topic, count: 0 });
     }
 
     /// Tells that so many records were not read.

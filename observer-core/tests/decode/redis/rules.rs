@@ -229,9 +229,23 @@ fn joined(text: &str) -> (Vec<String>, redis::Anomalies) {
 fn a_reply_that_names_a_key_is_believed_from_the_first_on() {
     let told = ["< Fetched b incomplete"];
     assert_eq!(joined("> BRPOP a b 1 \n < *2 b x").0, told);
-    assert_eq!(joined("> BRPOP a b 1 \n < *2 c x").0, [""; 0]);
-    // Another one must have been asked before.
-    assert_eq!(joined("> LPOP rq:queue:a \n < 7d2c \n > LPOP rq:queue:b \n < 7d2d").0, ["< Fetched b incomplete"]);
+    assert_eq!(joined("> BRPOP a b 1 \n < *2 c x").0, ["< Fetched  unobserved 0"]);
+    assert_eq!(joined("> BRPOP a b 1 \n < *2 celery-task-meta-1 x").0, [""; 0]);
+}
+
+#[test]
+fn a_reply_that_may_answer_what_was_not_seen_may_bring_work() {
+    let perhaps = "< Fetched a unobserved 0";
+    assert_eq!(
+        joined("> LPOP rq:queue:a \n < 7d2c \n > LPOP rq:queue:b \n < 7d2d").0,
+        [perhaps, "< Fetched b incomplete"]
+    );
+    assert_eq!(joined("> BLMOVE a b LEFT RIGHT 0 \n < id").0, [perhaps]);
+    assert_eq!(joined("> XAUTOCLAIM a g c 0 0 \n < *3 0-0 *1 *2 1-1 *2 x y *0").0, [perhaps]);
+    // Data, and nothing.
+    for nothing in ["> LPOP a \n < x", "> BLMOVE a b LEFT RIGHT 1 \n < _", "> XAUTOCLAIM a g c 0 0 \n < *3 0-0 *0 *0"] {
+        assert_eq!(joined(nothing).0, [""; 0], "{nothing}");
+    }
 }
 
 #[test]
@@ -253,7 +267,7 @@ fn a_reply_that_came_before_its_request_answers_another() {
         (["< Fetched a incomplete", "< Fetched b incomplete"].map(String::from).to_vec(), 0)
     );
     // The server had not received the second request when it sent what seems to answer it.
-    assert_eq!(tell(&pieces(&[0, 1000, 0, 0])), (vec![], 1));
+    assert_eq!(tell(&pieces(&[0, 1000, 0, 0])), (vec!["< Fetched a unobserved 0".to_owned()], 1));
 }
 
 #[test]

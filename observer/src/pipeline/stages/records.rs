@@ -85,7 +85,9 @@ impl Stages {
         match way {
             Way::Produced => self.ledger.unattributed(owner.service, topic, count),
             Way::Fetched => {
-                self.ledger.unobserved(owner.service, message.protocol, count);
+                if count > 0 {
+                    self.ledger.unobserved(owner.service, message.protocol, count);
+                }
                 self.hide(owner.workload, Hidden::Loss, message.at);
             }
         }
