@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use observer_core::decode::{Anomalies, Conversation, Fidelity, Shared};
 use observer_core::message::{End, HeaderName, Interest, Message, MessageBody, Protocol, Way};
 use observer_core::time::Timestamp;
+use observer_ebpf::broker::is_broker;
 
 use crate::recording::connections;
 use crate::tap::{Runs, cut, tell_needed};
@@ -83,6 +84,41 @@ fn check(recording: &str, protocol: Protocol, count: usize) {
         check_needed(runs);
         check_holes(runs, &logged);
     }
+    assert!(connections.iter().map(check_waiting).sum::<usize>() > 0, "a client waited");
+}
+
+/// Checks that what a client waited for when a tap began is told, where that is the first the tap shows. How often there was such.
+fn check_waiting(runs: &Runs) -> usize {
+    let told = |from: usize, to: usize| tell(&runs[from..to].to_vec(), usize::MAX, None, || true).0;
+    let mut waited = 0;
+    for (at, (from, bytes)) in runs.iter().enumerate() {
+        let came = &told(0, at + 1)[told(0, at).len()..];
+        if *from == End::Second && !came.is_empty() {
+            let bytes = behind_consent(bytes);
+            let (told, _) = tell(&vec![(End::Second, bytes.to_vec())], usize::MAX, None, || true);
+            assert_eq!(told, came, "{}", bytes.escape_ascii());
+            assert!(kernel_knows(bytes), "{}", bytes.escape_ascii());
+            waited += 1;
+        }
+    }
+    waited
+}
+
+/// The bytes behind basic.consume-ok of AMQP, if they begin with it: who waits has had that for long.
+fn behind_consent(bytes: &[u8]) -> &[u8] {
+    match bytes {
+        [1, _, _, 0, 0, 0, size, 0, 60, 0, 21, ..] => &bytes[8 + usize::from(*size)..],
+        _ => bytes,
+    }
+}
+
+/// Whether the kernel takes these bytes for those of a broker.
+fn kernel_knows(bytes: &[u8]) -> bool {
+    let mut first = [0; 16];
+    let len = bytes.len().min(first.len());
+    first[..len].copy_from_slice(&bytes[..len]);
+    let [low, high] = [&first[..8], &first[8..]].map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+    is_broker(low, high, u32::try_from(bytes.len()).unwrap())
 }
 
 /// Checks that a tap that leaves out what is not needed loses nothing.
