@@ -21,6 +21,7 @@ use observer_core::limits::Limits;
 use observer_core::message::End;
 use observer_core::propagation::Hidden;
 use observer_core::time::Timestamp;
+use observer_ebpf::broker::is_of_redis;
 use observer_ebpf::flow::LeftOut;
 use rustc_hash::FxHashSet;
 use std::time::Duration;
@@ -223,11 +224,13 @@ impl Pipeline {
         if conversation.fetches() {
             between.fetches();
         }
-        if between.begins_to_fetch() && *mode == Mode::Live {
-            let older = ends.iter().filter_map(|end| end.socket).all(|socket| !begun.contains(&socket));
-            if older {
-                stages.joined_broker_late(at, known, &ends, parties);
-            }
+        if between.begins_to_fetch() && *mode == Mode::Live && is_older(begun, &ends) {
+            stages.joined_broker_late(at, known, &ends, parties);
+        }
+        // An answer that names a queue with the name of a command.
+        let is_unasked = conversation.protocol().is_none() && looks_like_redis(bytes);
+        if is_unasked && *mode == Mode::Live && is_older(begun, &ends) {
+            stages.unasked(at, from.other(), &ends, parties);
         }
         if packet.token != 0 {
             // The sender's sight shows all of it.
@@ -252,8 +255,8 @@ impl Pipeline {
     fn unasked(&mut self, at: Timestamp, flow: &Flow, tap: Tap, cgroup: u64) {
         self.saw(at);
         let (ends, _) = ends_at(flow, tap, cgroup);
-        if ends.iter().filter_map(|end| end.socket).all(|socket| !self.begun.contains(&socket)) {
-            self.stages.unasked(at, &ends, &mut self.parties);
+        if is_older(&self.begun, &ends) {
+            self.stages.unasked(at, End::Second, &ends, &mut self.parties);
         }
     }
 
@@ -397,6 +400,17 @@ impl Pipeline {
         }
         Extras { sources: counters.to_vec(), declared, malformed, errors, tables }
     }
+}
+
+/// Whether none of the sockets of a connection is known to have begun while it was observed.
+fn is_older(begun: &FxHashSet<SocketId>, ends: &[EndAt; 2]) -> bool {
+    ends.iter().filter_map(|end| end.socket).all(|socket| !begun.contains(&socket))
+}
+
+/// Whether bytes begin like what the kernel takes for Redis.
+fn looks_like_redis(bytes: &[u8]) -> bool {
+    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    bytes.first_chunk().is_some_and(|low| is_of_redis(u64::from_le_bytes(*low), len))
 }
 
 /// The ends of a flow as a tap sees them, and the one that it stands at; on an interface either may be of this host.

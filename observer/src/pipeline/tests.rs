@@ -286,6 +286,12 @@ fn what_a_client_had_waited_for_hides_it_for_a_while_and_a_server_is_asked() {
     assert_eq!(outcomes(&mut host, 50_002), (1, 2));
     host.wait(LATER);
     assert_eq!(outcomes(&mut host, 50_003), (1, 3));
+    // What the kernel takes for a command is told as any packet: MESSAGES is none, and a queue may be called so.
+    host.learn(SocketId(73), server.pid());
+    let ingress = Tap::Ingress { socket: SocketId(73), looped: false };
+    let answer = b"*2\r\n$8\r\nmessages\r\n$2\r\n{}\r\n";
+    host.bytes_at(ingress, 0, ("192.0.2.9:6379", "127.0.0.1:50073"), answer);
+    assert_eq!(outcomes(&mut host, 50_004), (2, 3));
 }
 
 #[test]

@@ -62,10 +62,16 @@ impl Stages {
 
     /// The first sight of a connection is what its receiver, unless it serves there, may have asked a broker for: work that nothing is
     /// known of.
-    pub(in crate::pipeline) fn unasked(&mut self, at: Timestamp, ends: &[EndAt; 2], parties: &mut Parties) {
-        let receiver = parties.party(&mut Known::default(), (End::Second, false), ends, None, &mut self.names);
-        let Some(owner) = receiver.observed() else { return };
-        if !parties.serves(owner.workload, ends[place(End::Second)].address) {
+    pub(in crate::pipeline) fn unasked(
+        &mut self,
+        at: Timestamp,
+        receiver: End,
+        ends: &[EndAt; 2],
+        parties: &mut Parties,
+    ) {
+        let party = parties.party(&mut Known::default(), (receiver, false), ends, None, &mut self.names);
+        let Some(owner) = party.observed() else { return };
+        if !parties.serves(owner.workload, ends[place(receiver)].address) {
             self.hide(owner.workload, Hidden::JoinedLate, at);
         }
     }
