@@ -18,7 +18,9 @@
 //! - Of a batch that is too long or not all there, the header tells the number of records: these are not observed, and what
 //!   follows is found by the length.
 //! - Where the header of a batch is missing too, the number is not known: [`Anomalies::batches_hidden`]. What follows the batches
-//!   of the partition is found where that length is known, else the next message.
+//!   of the partition is found where that length is known, else the next message. The offsets before and behind do not tell the
+//!   number either: the ends of transactions take some, compaction leaves gaps, and other producers write in between; the sequence
+//!   numbers of idempotent producers (KIP-98) begin anew with every producer id and may have gone on over another connection.
 //! - Where the header of a message is missing, its direction is *adrift*. A request is believed again where the known client
 //!   id, a later number, and another such request behind it or the end of a piece prove one ([`search`]); a response where the
 //!   beginning of a piece tells a number that waits for an answer.
