@@ -14,7 +14,7 @@
 //!
 //! # What is missing
 //!
-//! Bytes that are needed and not there are waited for, [`REORDER_WAIT_MAX`] long, then given up.
+//! Bytes that are needed and not there are waited for, [`REORDER_WAIT_MAX`](super::REORDER_WAIT_MAX) long, then given up.
 //! - Of a batch that is too long or not all there, the header tells the number of records: these are not observed, and what
 //!   follows is found by the length.
 //! - Where the header of a batch is missing too, the number is not known: [`Anomalies::batches_hidden`]. What follows the batches
@@ -60,11 +60,13 @@ mod topics;
 mod walk;
 
 use self::half::Half;
+use self::placing::Context;
 pub use self::proof::{HELD_BYTES_MAX, PROOF_REQUESTS};
 pub use self::records::HEADERS_MAX;
 use self::talk::Talk;
 pub use self::topics::{TOPICS_MAX, TopicNames};
-use super::{Piece, REORDER_WAIT_MAX};
+use super::Piece;
+use super::stream::Stream;
 pub use crate::message::Way;
 use crate::message::{End, Header, Interest};
 use crate::time::Timestamp;
@@ -201,15 +203,21 @@ enum Role {
 #[derive(Debug)]
 pub struct Kafka {
     bounds: Bounds,
-    requests: Half,
-    responses: Half,
+    requests: Stream<Half>,
+    responses: Stream<Half>,
     talk: Talk,
 }
 
 impl Kafka {
     /// A decoder for a connection of which `client` sends the requests.
     pub fn new(bounds: Bounds, client: End) -> Self {
-        Self { bounds, requests: Half::new(), responses: Half::new(), talk: Talk::new(client) }
+        let (requests, responses) = (Half::new(Role::Requests), Half::new(Role::Responses));
+        Self {
+            bounds,
+            requests: Stream::new(client, requests),
+            responses: Stream::new(client.other(), responses),
+            talk: Talk::new(client),
+        }
     }
 
     /// Takes the next piece and tells every record that is complete with it.
@@ -218,19 +226,17 @@ impl Kafka {
             return;
         }
         self.overdue(piece.at, out);
-        let role = if piece.from == self.talk.client { Role::Requests } else { Role::Responses };
-        self.place(role, piece, out);
-        self.drain(role, out);
+        let (stream, mut context) = self.direction(piece.from, out);
+        stream.piece(piece, &mut context);
         self.free_if_refuted();
     }
 
     /// Gives up what has been waited for too long at `now`. Calling it is needed only where a connection falls silent; each piece
     /// does the same.
     pub fn overdue(&mut self, now: Timestamp, out: &mut Output<'_>) {
-        for role in [Role::Requests, Role::Responses] {
-            while self.half(role).waiting_since().is_some_and(|since| now.since(since) >= REORDER_WAIT_MAX) {
-                self.settle(role, out);
-            }
+        for from in [self.talk.client, self.talk.client.other()] {
+            let (stream, mut context) = self.direction(from, out);
+            stream.overdue(now, &mut context);
         }
         self.free_if_refuted();
     }
@@ -238,15 +244,9 @@ impl Kafka {
     /// The end `from` closed its direction, or the connection was reset: tells what can only be told at the end. A piece that comes
     /// late is still taken.
     pub fn closed(&mut self, from: End, out: &mut Output<'_>) {
-        let role = if from == self.talk.client { Role::Requests } else { Role::Responses };
-        while self.half(role).ahead.is_some() {
-            self.settle(role, out);
-        }
-        if let half::Expected::Body { left } = self.half(role).expected {
-            self.miss(role, left, left, out);
-        }
-        self.half_mut(role).forget();
-        if role == Role::Responses {
+        let (stream, mut context) = self.direction(from, out);
+        stream.closed(&mut context);
+        if from != self.talk.client {
             if !self.talk.refuted {
                 self.talk.proof.give_up(out);
             }
@@ -261,7 +261,8 @@ impl Kafka {
 
     /// Where the first byte of `from` is that will be needed, if some before it are not. Pieces that end before it may be left out.
     pub fn unneeded(&self, from: End) -> Option<u32> {
-        self.half(if from == self.talk.client { Role::Requests } else { Role::Responses }).unneeded()
+        let stream = if from == self.talk.client { &self.requests } else { &self.responses };
+        stream.unneeded::<Context<'_, '_>>()
     }
 
     /// Whether the client was seen to fetch.
@@ -276,29 +277,30 @@ impl Kafka {
 
     /// Bytes held in buffers for this connection, besides the value itself.
     pub fn buffered_bytes(&self) -> usize {
-        let halves = self.requests.buffered_bytes().saturating_add(self.responses.buffered_bytes());
-        halves.saturating_add(self.talk.buffered_bytes())
+        [&self.requests, &self.responses]
+            .map(|stream| stream.buffered_bytes().saturating_add(stream.parser.buffered_bytes()))
+            .into_iter()
+            .fold(self.talk.buffered_bytes(), usize::saturating_add)
     }
 
     fn free_if_refuted(&mut self) {
         if self.talk.refuted {
-            self.requests.forget();
-            self.responses.forget();
+            for stream in [&mut self.requests, &mut self.responses] {
+                stream.forget();
+                stream.parser.drift();
+            }
             self.talk.forget();
         }
     }
 
-    fn half(&self, role: Role) -> &Half {
-        match role {
-            Role::Requests => &self.requests,
-            Role::Responses => &self.responses,
-        }
-    }
-
-    fn half_mut(&mut self, role: Role) -> &mut Half {
-        match role {
-            Role::Requests => &mut self.requests,
-            Role::Responses => &mut self.responses,
+    /// The direction of the end `from`, and what it needs.
+    fn direction<'k, 'o>(&'k mut self, from: End, out: &'k mut Output<'o>) -> (&'k mut Stream<Half>, Context<'k, 'o>) {
+        let Self { bounds, requests, responses, talk } = self;
+        let bounds = *bounds;
+        if from == talk.client {
+            (requests, Context { bounds, talk, requests: None, out })
+        } else {
+            (responses, Context { bounds, talk, requests: Some(requests), out })
         }
     }
 }
