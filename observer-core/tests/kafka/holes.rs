@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use observer_core::decode::kafka::Bounds;
+use observer_core::decode::RecordBounds;
 use observer_core::message::End;
 use proptest::prelude::*;
 
@@ -118,7 +118,7 @@ proptest! {
     fn holes_never_invent(script in script(), cuts in segments(), fates in fates()) {
         let pieces = cut_by(&script, &cuts);
         let proven = pieces.iter().take_while(|piece| piece.from == End::First).count() + 1;
-        check_nothing_is_invented(&script, &tell(Bounds::default(), &meet(&pieces, &fates, proven)).lines)?;
+        check_nothing_is_invented(&script, &tell(RecordBounds::default(), &meet(&pieces, &fates, proven)).lines)?;
     }
 
     #[test]
@@ -127,8 +127,8 @@ proptest! {
     ) {
         let pieces = cut_by(&script, &cuts);
         let pieces = &pieces[from.index(pieces.len())..];
-        check_nothing_is_invented(&script, &tell(Bounds::default(), pieces).lines)?;
-        check_nothing_is_invented(&script, &tell(Bounds::default(), &meet(pieces, &fates, 0)).lines)?;
+        check_nothing_is_invented(&script, &tell(RecordBounds::default(), pieces).lines)?;
+        check_nothing_is_invented(&script, &tell(RecordBounds::default(), &meet(pieces, &fates, 0)).lines)?;
     }
 
     #[test]
@@ -137,7 +137,7 @@ proptest! {
         for piece in &mut pieces {
             piece.bytes.truncate(snap);
         }
-        check_nothing_is_invented(&script, &tell(Bounds::default(), &pieces).lines)?;
+        check_nothing_is_invented(&script, &tell(RecordBounds::default(), &pieces).lines)?;
     }
 
     #[test]
@@ -146,7 +146,7 @@ proptest! {
         // The first two prove the connection.
         let hole = 2 + hole.index(pieces.len() - 2);
         pieces.remove(hole);
-        let mut told = tell(Bounds::default(), &pieces).lines;
+        let mut told = tell(RecordBounds::default(), &pieces).lines;
         let mut expected = script.lines;
         for lost in &script.owned[hole] {
             let at = expected.iter().position(|line| line == lost).expect("a line");

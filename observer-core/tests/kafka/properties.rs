@@ -1,6 +1,7 @@
 //! Properties of the decoder over made-up conversations.
 
-use observer_core::decode::kafka::{Anomalies, Bounds};
+use observer_core::decode::RecordBounds;
+use observer_core::decode::kafka::Anomalies;
 use observer_core::message::End;
 use proptest::prelude::*;
 
@@ -24,7 +25,7 @@ const HELD_BYTES_MAX: usize = 500 * 1024;
 proptest! {
     #[test]
     fn bytes_cut_anywhere_give_the_same_messages(script in script(), cuts in cuts()) {
-        let told = tell(Bounds::default(), &cut(&script.runs, cycle(&cuts)));
+        let told = tell(RecordBounds::default(), &cut(&script.runs, cycle(&cuts)));
         prop_assert_eq!(told.lines, script.lines);
         prop_assert_eq!(told.anomalies, Anomalies::default());
     }
@@ -42,7 +43,7 @@ proptest! {
                 repeated.push(pieces[(number + 1).saturating_sub(back)].clone());
             }
         }
-        let told = tell(Bounds::default(), &repeated);
+        let told = tell(RecordBounds::default(), &repeated);
         prop_assert_eq!(told.lines, script.lines);
         prop_assert_eq!(told.anomalies, Anomalies::default());
     }
@@ -63,7 +64,7 @@ proptest! {
             }
             start = if alone { start + 1 } else { end };
         }
-        let told = tell(Bounds::default(), &pieces);
+        let told = tell(RecordBounds::default(), &pieces);
         prop_assert_eq!(told.lines, script.lines);
         prop_assert_eq!(told.anomalies, Anomalies::default());
     }
@@ -81,12 +82,12 @@ proptest! {
                 piece.wire_len += len(overlap);
             }
         }
-        prop_assert_eq!(tell(Bounds::default(), &pieces).lines, script.lines);
+        prop_assert_eq!(tell(RecordBounds::default(), &pieces).lines, script.lines);
     }
 
     #[test]
     fn records_of_longer_batches_are_counted_exactly(script in script(), cuts in cuts(), batch_bytes in 61..2000_usize) {
-        let bounds = Bounds { batch_bytes, ..Bounds::default() };
+        let bounds = RecordBounds { batch_bytes, ..RecordBounds::default() };
         let told = tell(bounds, &cut(&script.runs, cycle(&cuts)));
         prop_assert_eq!(told.anomalies, Anomalies::default());
         let mut counted = std::collections::BTreeMap::new();
@@ -128,7 +129,7 @@ proptest! {
             let seq = if more % 2 == 0 { seq } else { more };
             pieces.insert(number.min(pieces.len()), Owned { at: u64::from(seq), from, seq, wire_len, bytes });
         }
-        let told = tell(Bounds::default(), &pieces);
+        let told = tell(RecordBounds::default(), &pieces);
         prop_assert!(told.held_bytes <= HELD_BYTES_MAX, "{}", told.held_bytes);
     }
 
@@ -170,7 +171,7 @@ fn check_payload(codec: u8, count: u32, payload: &[u8]) -> Result<(), TestCaseEr
     let topics = vec![("t".to_owned(), vec![(0, raw_batch(codec, count, payload))])];
     let runs =
         [(End::First, fetch(12, 1, None, None, &topics, &|_, _| 0)), (End::Second, fetched(12, 1, &topics, &[]))];
-    let told = tell(Bounds::default(), &cut(&runs, <[u8]>::len));
+    let told = tell(RecordBounds::default(), &cut(&runs, <[u8]>::len));
     let records = told
         .lines
         .iter()

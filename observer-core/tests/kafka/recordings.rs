@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use observer_core::decode::RecordBounds;
 use observer_core::decode::kafka::{
-    Anomalies, Body, Bounds, Kafka, Message, Output, Recognition, Topic, TopicNames, Way, recognise,
+    Anomalies, Body, Kafka, Message, Output, Recognition, Topic, TopicNames, Way, recognise,
 };
 use observer_core::message::{End, HeaderName};
 
@@ -50,7 +51,7 @@ struct Told {
 }
 
 /// Takes the pieces of all connections that `passes` lets through, each read cut into segments of so many bytes.
-fn tell(reads: &Reads, bounds: Bounds, segment: usize, mut passes: impl FnMut() -> bool) -> Told {
+fn tell(reads: &Reads, bounds: RecordBounds, segment: usize, mut passes: impl FnMut() -> bool) -> Told {
     let (interest, mut anomalies, mut topics, mut lines) =
         (interest(), Anomalies::default(), TopicNames::default(), Vec::new());
     let mut connections = BTreeMap::new();
@@ -119,7 +120,7 @@ fn check(recording: &str, produced: usize, fetched: usize) {
         }
     }
     for segment in [usize::MAX, 1, 100] {
-        let told = tell(&reads, Bounds::default(), segment, || true);
+        let told = tell(&reads, RecordBounds::default(), segment, || true);
         assert_eq!(by_partition(&told.lines), by_partition(&logged), "segments of {segment} bytes");
         assert_eq!(told.anomalies, Anomalies::default());
     }
@@ -132,7 +133,7 @@ fn check_longer_batches(reads: &Reads, logged: &[String]) {
     let logged: BTreeMap<&str, usize> =
         by_partition(logged).into_iter().map(|(place, traces)| (place, traces.len())).collect();
     for batch_bytes in [0, 200, 280, 340] {
-        let told = tell(reads, Bounds { batch_bytes, ..Bounds::default() }, usize::MAX, || true);
+        let told = tell(reads, RecordBounds { batch_bytes, ..RecordBounds::default() }, usize::MAX, || true);
         let counted = by_partition(&told.lines)
             .into_iter()
             .map(|(place, told)| (place, told.into_iter().map(records).sum::<usize>()));
@@ -149,7 +150,7 @@ fn check_holes(reads: &Reads, logged: &[String]) {
     for hole in 0..segments {
         for joined in [false, true] {
             let mut number = 0;
-            let told = tell(reads, Bounds::default(), SEGMENT, || {
+            let told = tell(reads, RecordBounds::default(), SEGMENT, || {
                 number += 1;
                 if joined { number > hole } else { number != hole + 1 }
             });

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use observer_core::decode::Piece;
-use observer_core::decode::kafka::{Anomalies, Body, Bounds, Kafka, Message, Output, Topic, TopicNames, Way};
+use observer_core::decode::kafka::{Anomalies, Body, Kafka, Message, Output, Topic, TopicNames, Way};
+use observer_core::decode::{Piece, RecordBounds};
 use observer_core::message::{End, Interest};
 use observer_core::time::Timestamp;
 
@@ -66,11 +66,11 @@ pub(crate) struct Told {
     pub(crate) held_bytes: usize,
 }
 
-pub(crate) fn tell(bounds: Bounds, pieces: &[Owned]) -> Told {
+pub(crate) fn tell(bounds: RecordBounds, pieces: &[Owned]) -> Told {
     tell_with(bounds, pieces, &mut TopicNames::default())
 }
 
-pub(crate) fn tell_with(bounds: Bounds, pieces: &[Owned], topics: &mut TopicNames) -> Told {
+pub(crate) fn tell_with(bounds: RecordBounds, pieces: &[Owned], topics: &mut TopicNames) -> Told {
     let (interest, mut anomalies, mut lines) = (interest(), Anomalies::default(), Vec::new());
     let mut kafka = Kafka::new(bounds, End::First);
     let mut held_bytes = 0;
@@ -90,7 +90,7 @@ pub(crate) fn tell_with(bounds: Bounds, pieces: &[Owned], topics: &mut TopicName
 
 /// What is told, where no byte is missing and nothing is strange.
 pub(crate) fn lines(runs: &[(End, Vec<u8>)]) -> Vec<String> {
-    let told = tell(Bounds::default(), &cut(runs, <[u8]>::len));
+    let told = tell(RecordBounds::default(), &cut(runs, <[u8]>::len));
     assert_eq!(told.anomalies, Anomalies::default());
     told.lines
 }

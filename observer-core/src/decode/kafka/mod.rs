@@ -6,7 +6,7 @@
 //! Produce requests since version 3 and fetch responses since version 4, which carry record batch v2 (KIP-98, Kafka 0.11), up to
 //! the versions that name topics by id (KIP-516); metadata responses that tell the names of these ids; fetch requests, for the
 //! offsets from which on a consumer wants records. A response is read with the version of the request that it answers. All else
-//! is passed over by its length and need not be shown; nor need batches of more than [`Bounds::batch_bytes`], but for their first
+//! is passed over by its length and need not be shown; nor need batches of more than [`RecordBounds::batch_bytes`], but for their first
 //! 61 bytes.
 //!
 //! Not told are what no application sees: control batches, records before the offset that a consumer asked for, records of
@@ -65,29 +65,11 @@ pub use self::proof::{HELD_BYTES_MAX, PROOF_REQUESTS};
 pub use self::records::HEADERS_MAX;
 use self::talk::Talk;
 pub use self::topics::{TOPICS_MAX, TopicNames};
-use super::Piece;
 use super::stream::Stream;
+use super::{Piece, RecordBounds};
 pub use crate::message::Way;
 use crate::message::{End, Header, Interest};
 use crate::time::Timestamp;
-
-/// How much of the records is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// The longest batch, header included, that is copied and read; the records of longer ones are not observed.
-    pub batch_bytes: usize,
-    /// How much of a compressed batch is read once it is decompressed; records beyond are not observed. A bound on time as
-    /// well: some bytes can stand for very many.
-    pub records_bytes: usize,
-}
-
-impl Default for Bounds {
-    /// 64 KiB, and 1 MiB: no more than a batch is filled with unless clients are told otherwise (batch.size of librdkafka,
-    /// max.request.size of Java's client).
-    fn default() -> Self {
-        Self { batch_bytes: 64 * 1024, records_bytes: 1024 * 1024 }
-    }
-}
 
 /// What a connection tells, in the order of the wire.
 #[derive(Debug)]
@@ -196,13 +178,13 @@ enum Role {
     Responses,
 }
 
-/// The decoder of one connection. It holds at most, for each direction, a batch of [`Bounds::batch_bytes`] and 128 KiB of pieces
+/// The decoder of one connection. It holds at most, for each direction, a batch of [`RecordBounds::batch_bytes`] and 128 KiB of pieces
 /// that came too early; for both the numbers of 256 requests, the offsets of 1,024 partitions, 256 aborted transactions and
 /// [`HELD_BYTES_MAX`] of records that are not proven: some 500 KiB, where a usual connection has 2. While a batch is
-/// decompressed, [`Bounds::records_bytes`] and up to 8 MiB of window besides.
+/// decompressed, [`RecordBounds::records_bytes`] and up to 8 MiB of window besides.
 #[derive(Debug)]
 pub struct Kafka {
-    bounds: Bounds,
+    bounds: RecordBounds,
     requests: Stream<Half>,
     responses: Stream<Half>,
     talk: Talk,
@@ -210,7 +192,7 @@ pub struct Kafka {
 
 impl Kafka {
     /// A decoder for a connection of which `client` sends the requests.
-    pub fn new(bounds: Bounds, client: End) -> Self {
+    pub fn new(bounds: RecordBounds, client: End) -> Self {
         let (requests, responses) = (Half::new(Role::Requests), Half::new(Role::Responses));
         Self {
             bounds,

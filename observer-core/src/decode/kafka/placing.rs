@@ -5,13 +5,14 @@ use super::frame::{REQUEST_HEADER_BYTES, RESPONSE_HEADER_BYTES, Request, Respons
 use super::half::{Expected, Half, Trust};
 use super::search::search;
 use super::talk::Talk;
-use super::{Bounds, Output, Role};
+use super::{Output, Role};
+use crate::decode::RecordBounds;
 use crate::decode::stream::{Parser, Run, Stream};
 use crate::time::Timestamp;
 
 /// What a direction needs besides its bytes.
 pub(super) struct Context<'c, 'o> {
-    pub(super) bounds: Bounds,
+    pub(super) bounds: RecordBounds,
     pub(super) talk: &'c mut Talk,
     /// The other direction, for that of the responses.
     pub(super) requests: Option<&'c mut Stream<Half>>,
