@@ -12,6 +12,7 @@ pub mod kafka;
 pub mod nats;
 mod opening;
 mod pair;
+mod parts;
 mod protocols;
 pub mod redis;
 mod stream;
