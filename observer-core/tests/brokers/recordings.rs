@@ -7,8 +7,9 @@ use observer_core::decode::{Anomalies, Conversation, Fidelity, Shared};
 use observer_core::message::{End, HeaderName, Interest, Message, MessageBody, Protocol, Way};
 use observer_core::time::Timestamp;
 
+use crate::pieces::cut;
 use crate::recording::connections;
-use crate::tap::{Runs, cut, tell_needed};
+use crate::tap::{Runs, tell_needed};
 
 /// What the client logged.
 fn logged(recording: &str) -> Vec<String> {

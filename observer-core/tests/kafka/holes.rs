@@ -6,8 +6,9 @@ use observer_core::decode::RecordBounds;
 use observer_core::message::End;
 use proptest::prelude::*;
 
+use crate::pieces::{Owned, cut, fates, meet};
 use crate::script::{Script, place, script, script_of_strangers};
-use crate::tap::{Owned, cut, tell};
+use crate::tap::tell;
 
 /// Checks that every told record was sent, in its place, that none is told twice, and that no more are told and not observed than
 /// were sent.
@@ -38,18 +39,6 @@ enum Cut {
     BeforeRequest,
 }
 
-/// What happens to a piece on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Passes,
-    Lost,
-    Twice,
-    /// Its last bytes are not captured.
-    Cut,
-    /// It comes after the next piece.
-    Overtaken,
-}
-
 fn segments() -> impl Strategy<Value = Vec<Cut>> {
     let cut = prop_oneof![
         2 => (20..60_usize).prop_map(Cut::After),
@@ -58,20 +47,6 @@ fn segments() -> impl Strategy<Value = Vec<Cut>> {
         5 => Just(Cut::BeforeRequest),
     ];
     prop::collection::vec(cut, 1..20)
-}
-
-/// Fates of pieces, over and over; some connections lose little and some lose most.
-fn fates() -> impl Strategy<Value = Vec<Fate>> {
-    (0..12_u32, 0..3_u32, 0..3_u32, 0..3_u32).prop_flat_map(|(lost, twice, cut, overtaken)| {
-        let fate = prop_oneof![
-            8 => Just(Fate::Passes),
-            lost + 1 => Just(Fate::Lost),
-            twice + 1 => Just(Fate::Twice),
-            cut + 1 => Just(Fate::Cut),
-            overtaken + 1 => Just(Fate::Overtaken),
-        ];
-        prop::collection::vec(fate, 1..60)
-    })
 }
 
 /// Cuts runs, some of them before what looks like a request: its client id stands fourteen bytes behind its beginning.
@@ -85,32 +60,6 @@ fn cut_by(script: &Script, cuts: &[Cut]) -> Vec<Owned> {
             (20..bytes.len().saturating_sub(14)).find(begins).unwrap_or(bytes.len())
         }
     })
-}
-
-/// Lets pieces meet their fates, but for the first `safe` ones.
-fn meet(pieces: &[Owned], fates: &[Fate], safe: usize) -> Vec<Owned> {
-    let mut left: Vec<Owned> = Vec::new();
-    let mut late: Option<Owned> = None;
-    for (number, (piece, fate)) in pieces.iter().zip(fates.iter().cycle()).enumerate() {
-        let fate = if number < safe { Fate::Passes } else { *fate };
-        let mut piece = piece.clone();
-        match fate {
-            Fate::Lost => {}
-            Fate::Overtaken if late.is_none() => {
-                late = Some(piece);
-                continue;
-            }
-            Fate::Cut => {
-                piece.bytes.truncate(piece.bytes.len() / 2);
-                left.push(piece);
-            }
-            Fate::Passes | Fate::Overtaken => left.push(piece),
-            Fate::Twice => left.extend([piece.clone(), piece]),
-        }
-        left.extend(late.take());
-    }
-    left.extend(late);
-    left
 }
 
 proptest! {

@@ -9,7 +9,8 @@ use observer_core::decode::kafka::{
 };
 use observer_core::message::{End, HeaderName};
 
-use crate::tap::{cut, interest};
+use crate::pieces::cut;
+use crate::tap::interest;
 
 /// What passed, in the order of time: the number of the connection, the end and the bytes.
 type Reads = Vec<(usize, End, Vec<u8>)>;
