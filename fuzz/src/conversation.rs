@@ -102,6 +102,8 @@ pub fn seeds() -> crate::Seeds {
         ("kafka-rdkafka", include_str!("../../observer-core/tests/recordings/kafka/librdkafka.txt")),
         ("kafka-go", include_str!("../../observer-core/tests/recordings/kafka/sarama.txt")),
         ("kafka-js", include_str!("../../observer-core/tests/recordings/kafka/kafkajs.txt")),
+        ("kafka-newest", include_str!("../../observer-core/tests/recordings/kafka/kafka_python_newest.txt")),
+        ("kafka-transactions", include_str!("../../observer-core/tests/recordings/kafka/librdkafka_transactions.txt")),
         ("redis-celery", include_str!("../../observer-core/tests/recordings/redis/celery.txt")),
         ("redis-ioredis", include_str!("../../observer-core/tests/recordings/redis/ioredis.txt")),
         ("redis-python-resp2", include_str!("../../observer-core/tests/recordings/redis/redis_py_resp2.txt")),

@@ -15,7 +15,7 @@ mod tests;
 use observer_core::audit::report::{Capture, ObserverInfo, Report};
 use observer_core::audit::{Auditor, Inputs, Loss, Settings};
 use observer_core::connection::{Connection, Connections, Flow, Opaque, Packet, Tap};
-use observer_core::decode::{Conversation, Fidelity, Piece, Shared, kafka};
+use observer_core::decode::{Conversation, Fidelity, Piece, RecordBounds, Shared};
 use observer_core::ids::SocketId;
 use observer_core::limits::Limits;
 use observer_core::message::End;
@@ -438,12 +438,12 @@ fn warn_of_loss(counters: &[SourceCounters]) {
 }
 
 /// How much of a batch of records is read.
-fn bounds(config: &Config) -> kafka::Bounds {
-    let default = kafka::Bounds::default();
+fn bounds(config: &Config) -> RecordBounds {
+    let default = RecordBounds::default();
     let batch_bytes = config.capture.batch_bytes;
     // As many times its length when it is decompressed as by default.
     let records_bytes = default.records_bytes.max(batch_bytes * (default.records_bytes / default.batch_bytes));
-    kafka::Bounds { batch_bytes, records_bytes }
+    RecordBounds { batch_bytes, records_bytes }
 }
 
 /// The place of an end in an array of both.

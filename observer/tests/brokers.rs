@@ -117,7 +117,11 @@ macro_rules! replays {
 }
 
 replays! {
-    what_clients_of_kafka_pass_is_replayed: "kafka", "aiokafka.txt" "kafka_go.txt" "kafka_python.txt" "kafkajs.txt" "librdkafka.txt" "sarama.txt";
+    what_clients_of_kafka_pass_is_replayed: "kafka",
+        "aiokafka.txt" "kafka_go.txt" "kafka_python.txt" "kafka_python_newest.txt" "kafkajs.txt" "librdkafka.txt" "platformatic.txt"
+        "rskafka.txt" "sarama.txt";
+    transactions_of_kafka_are_replayed: "kafka",
+        "aiokafka_transactions.txt" "kafka_python_transactions.txt" "librdkafka_transactions.txt";
     what_clients_of_rabbitmq_pass_is_replayed: "amqp", "aio_pika.txt" "amqp091_go.txt" "amqplib.txt" "kombu.txt" "opentelemetry.txt" "pika.txt";
     what_clients_of_nats_pass_is_replayed: "nats", "nats_go.txt" "nats_js.txt" "nats_py.txt";
     what_passes_through_redis_is_replayed: "redis", "celery.txt" "rq.txt" "redis_py_resp2.txt" "redis_py_resp3.txt" "ioredis.txt" "bullmq.txt";

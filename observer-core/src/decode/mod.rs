@@ -12,6 +12,7 @@ pub mod kafka;
 pub mod nats;
 mod opening;
 mod pair;
+mod parts;
 mod protocols;
 pub mod redis;
 mod stream;
@@ -92,19 +93,38 @@ impl Anomalies {
     }
 }
 
+/// How much is read of records that pass through a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordBounds {
+    /// The longest batch of Kafka, header included, and the longest value of Redis, in bytes, that is copied and read; the records
+    /// of longer ones are not observed.
+    pub batch_bytes: usize,
+    /// How much of a compressed batch is read once it is decompressed, in bytes; records beyond are not observed. A bound on time
+    /// as well: some bytes can stand for very many.
+    pub records_bytes: usize,
+}
+
+impl Default for RecordBounds {
+    /// 64 KiB, and 1 MiB: no more than a batch is filled with unless clients are told otherwise (batch.size of librdkafka,
+    /// max.request.size of Java's client).
+    fn default() -> Self {
+        Self { batch_bytes: 64 * 1024, records_bytes: 1024 * 1024 }
+    }
+}
+
 /// What the decoders of all connections share.
 #[derive(Debug, Default)]
 pub struct Shared {
     /// What could not be decoded.
     pub anomalies: Anomalies,
-    /// How much of a batch of records is read.
-    pub bounds: kafka::Bounds,
+    /// How much of records is read.
+    pub bounds: RecordBounds,
     topics: kafka::TopicNames,
 }
 
 impl Shared {
-    /// Nothing found yet; so much is read of batches.
-    pub fn new(bounds: kafka::Bounds) -> Self {
+    /// Nothing found yet; so much is read of records.
+    pub fn new(bounds: RecordBounds) -> Self {
         Self { bounds, ..Self::default() }
     }
 }

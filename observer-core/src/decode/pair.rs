@@ -2,77 +2,28 @@
 //! told to be recognised anew.
 
 use super::http1::start_line::Role;
-use super::stream::{Parser, Stream};
+use super::parts::{Direction, Parts, Standing};
+use super::stream::Stream;
 use super::{Output, Piece};
 use crate::message::End;
 use crate::time::Timestamp;
 
-/// What became of one direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Course {
-    /// Whether it began with what an end says first on a connection: then the other direction begins with its first piece too.
-    pub(super) is_opened: bool,
-    /// Parts that ended where they had to.
-    pub(super) sound: u64,
-    pub(super) standing: Standing,
-}
-
-/// Whether it is, and always was, known where messages begin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Standing {
-    #[default]
-    Sound,
-    /// Bytes were missing.
-    Lost,
-    /// Bytes stood where they cannot.
-    Broken,
-    /// What is said is of another protocol that begins alike.
-    Foreign,
-}
-
-impl Course {
-    /// A part ended where it had to.
-    pub(super) fn ended(&mut self) {
-        self.sound = self.sound.saturating_add(1);
-    }
-}
-
-/// A parser of one of two directions that need not know of each other.
-pub(super) trait Half: for<'o> Parser<Output<'o>> {
-    /// How many parts that ended where they must prove a connection.
-    const PROOF: u64;
-
-    /// What the end `from` says, from its first byte on.
-    fn new(role: Role, from: End) -> Self;
-
-    /// It is not known what the end said before its first piece.
-    fn join(&mut self);
-
-    fn course(&self) -> Course;
-
-    /// Drops everything that is held.
-    fn forget(&mut self);
-
-    /// Bytes held in buffers.
-    fn buffered_bytes(&self) -> usize;
-}
-
 /// Both directions.
 #[derive(Debug)]
-pub(super) struct Pair<H> {
+pub(super) struct Pair<P: Parts> {
     client: End,
-    requests: Stream<H>,
-    responses: Stream<H>,
+    requests: Stream<Direction<P>>,
+    responses: Stream<Direction<P>>,
     is_refuted: bool,
 }
 
-impl<H: Half> Pair<H> {
+impl<P: Parts> Pair<P> {
     /// A connection that was recognised by what comes first now.
     pub(super) fn new(client: End) -> Self {
         Self {
             client,
-            requests: Stream::new(client, H::new(Role::Requests, client)),
-            responses: Stream::new(client.other(), H::new(Role::Responses, client.other())),
+            requests: Stream::new(client, Direction::new(Role::Requests, client)),
+            responses: Stream::new(client.other(), Direction::new(Role::Responses, client.other())),
             is_refuted: false,
         }
     }
@@ -88,7 +39,7 @@ impl<H: Half> Pair<H> {
         } else {
             (&mut self.responses, &self.requests)
         };
-        if stream.is_new() && !other.is_new() && !other.parser.course().is_opened {
+        if stream.is_new() && !other.is_new() && !other.parser.course.is_opened {
             stream.parser.join();
         }
         stream.piece(piece, out);
@@ -127,11 +78,11 @@ impl<H: Half> Pair<H> {
 
     /// What is not proven and was lost is recognised anew.
     fn reconsider(&mut self, out: &mut Output<'_>) {
-        let courses = [self.requests.parser.course(), self.responses.parser.course()];
+        let courses = [self.requests.parser.course, self.responses.parser.course];
         let is_any = |standing| courses.iter().any(|course| course.standing == standing);
         let (is_lost, is_broken, is_foreign) =
             (is_any(Standing::Lost), is_any(Standing::Broken), is_any(Standing::Foreign));
-        let is_proven = courses.iter().map(|course| course.sound).fold(0, u64::saturating_add) >= H::PROOF;
+        let is_proven = courses.iter().map(|course| course.sound).fold(0, u64::saturating_add) >= P::PROOF;
         if self.is_refuted || !(is_foreign || (is_lost || is_broken) && !is_proven) {
             return;
         }

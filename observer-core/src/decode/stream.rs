@@ -24,6 +24,8 @@ pub(super) struct Run<'a> {
     pub(super) bytes: &'a [u8],
     /// Whether the first of them is the first one of a piece: where bytes are missing, only there a message can be found again.
     pub(super) begins: bool,
+    /// Whether the last of them is the last one of a piece.
+    pub(super) ends: bool,
 }
 
 /// What reads one direction and puts what it finds into an `O`.
@@ -208,7 +210,7 @@ impl<P> Stream<P> {
         if captured > 0 {
             let seq = self.next.unwrap_or(seq);
             self.advance(captured);
-            self.parser.bytes(&Run { at, seq, ack, bytes, begins }, out);
+            self.parser.bytes(&Run { at, seq, ack, bytes, begins, ends: captured == wire_len }, out);
         }
         self.pass(wire_len.saturating_sub(captured), out);
     }

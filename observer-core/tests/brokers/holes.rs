@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use observer_core::message::End;
 use proptest::prelude::*;
 
+use crate::pieces::{Owned, cut, fates, meet};
 use crate::script::{FAKES, Script, script};
-use crate::tap::{Owned, cut, tell};
+use crate::tap::tell;
 
 /// Checks that every told message was sent, that none is told twice, and that no more are told and not observed than were sent,
 /// answers included: these are not known where their address is missing.
@@ -32,32 +33,6 @@ fn check_nothing_is_invented(script: &Script, told: &[String]) -> Result<(), Tes
     Ok(())
 }
 
-/// What happens to a piece on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Passes,
-    Lost,
-    Twice,
-    /// Its last bytes are not captured.
-    Cut,
-    /// It comes after the next piece.
-    Overtaken,
-}
-
-/// Fates of pieces, over and over; some connections lose little and some lose most.
-fn fates() -> impl Strategy<Value = Vec<Fate>> {
-    (0..12_u32, 0..3_u32, 0..3_u32, 0..3_u32).prop_flat_map(|(lost, twice, cut, overtaken)| {
-        let fate = prop_oneof![
-            8 => Just(Fate::Passes),
-            lost + 1 => Just(Fate::Lost),
-            twice + 1 => Just(Fate::Twice),
-            cut + 1 => Just(Fate::Cut),
-            overtaken + 1 => Just(Fate::Overtaken),
-        ];
-        prop::collection::vec(fate, 1..60)
-    })
-}
-
 /// Lengths of pieces: of some bytes, or of a whole run.
 fn segments() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(prop_oneof![20..60_usize, 60..400_usize, Just(usize::MAX)], 1..20)
@@ -71,31 +46,6 @@ fn cut_by(script: &Script, cuts: &[usize]) -> Vec<Owned> {
         let begins = |fake: &&[u8]| bytes.get(len..).is_some_and(|rest| rest.starts_with(fake));
         if FAKES.iter().any(begins) { len + 1 } else { len }
     })
-}
-
-/// Lets pieces meet their fates, but for the first `safe` ones.
-fn meet(pieces: &[Owned], fates: &[Fate], safe: usize) -> Vec<Owned> {
-    let mut left: Vec<Owned> = Vec::new();
-    let mut late: Option<Owned> = None;
-    for (number, (piece, fate)) in pieces.iter().zip(fates.iter().cycle()).enumerate() {
-        let mut piece = piece.clone();
-        match if number < safe { Fate::Passes } else { *fate } {
-            Fate::Lost => {}
-            Fate::Overtaken if late.is_none() => {
-                late = Some(piece);
-                continue;
-            }
-            Fate::Cut => {
-                piece.bytes.truncate(piece.bytes.len() / 2);
-                left.push(piece);
-            }
-            Fate::Passes | Fate::Overtaken => left.push(piece),
-            Fate::Twice => left.extend([piece.clone(), piece]),
-        }
-        left.extend(late.take());
-    }
-    left.extend(late);
-    left
 }
 
 proptest! {

@@ -5,6 +5,8 @@ mod amqp_wire;
 mod holes;
 mod nats_rules;
 mod nats_wire;
+#[path = "../decode/pieces.rs"]
+mod pieces;
 mod properties;
 #[path = "../decode/recording.rs"]
 mod recording;

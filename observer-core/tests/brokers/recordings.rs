@@ -8,8 +8,9 @@ use observer_core::message::{End, HeaderName, Interest, Message, MessageBody, Pr
 use observer_core::time::Timestamp;
 use observer_ebpf::broker::is_broker;
 
+use crate::pieces::cut;
 use crate::recording::connections;
-use crate::tap::{Runs, cut, tell_needed};
+use crate::tap::{Runs, tell_needed};
 
 /// What the client logged.
 fn logged(recording: &str) -> Vec<String> {

@@ -1,57 +1,15 @@
-//! A tap in miniature: bytes of two ends go in, pieces come out; and what a conversation tells of them as lines of text.
+//! A tap in miniature: pieces go in, what a conversation tells of them comes out as lines of text.
 
 use std::fmt::Write;
 
-use observer_core::decode::{Anomalies, Conversation, Fidelity, Piece, Shared};
+use observer_core::decode::{Anomalies, Conversation, Fidelity, Shared};
 use observer_core::message::{End, Interest, Message, MessageBody, Protocol, Record, Way};
 use observer_core::time::Timestamp;
 
-/// A piece that owns its bytes.
-#[derive(Clone, Debug)]
-pub(crate) struct Owned {
-    pub(crate) at: u64,
-    pub(crate) from: End,
-    pub(crate) seq: u32,
-    pub(crate) wire_len: u32,
-    pub(crate) bytes: Vec<u8>,
-}
-
-impl Owned {
-    pub(crate) fn borrow(&self) -> Piece<'_> {
-        let Self { at, from, seq, wire_len, ref bytes } = *self;
-        Piece { at: Timestamp(at), from, seq, ack: None, wire_len, bytes, link: None }
-    }
-}
+pub(crate) use crate::pieces::{Owned, cut};
 
 /// What the ends send, a message or a few a run.
 pub(crate) type Runs = Vec<(End, Vec<u8>)>;
-
-/// The sequence numbers with which the ends begin: both wrap soon.
-const FIRST_SEQ: [u32; 2] = [u32::MAX - 60, u32::MAX - 200];
-
-/// Cuts each run of bytes into segments; `segment(bytes)` tells the next segment's length of the bytes that are left.
-pub(crate) fn cut(runs: &[(End, Vec<u8>)], mut segment: impl FnMut(&[u8]) -> usize) -> Vec<Owned> {
-    let mut next = FIRST_SEQ;
-    let mut pieces = Vec::new();
-    for (from, bytes) in runs {
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let (piece, after) = rest.split_at(segment(rest).clamp(1, rest.len()));
-            let seq = &mut next[usize::from(*from == End::Second)];
-            let wire_len = u32::try_from(piece.len()).expect("a segment");
-            pieces.push(Owned {
-                at: pieces.len() as u64 * 1000,
-                from: *from,
-                seq: *seq,
-                wire_len,
-                bytes: piece.to_vec(),
-            });
-            *seq = seq.wrapping_add(wire_len);
-            rest = after;
-        }
-    }
-    pieces
-}
 
 /// What is told of a conversation, a line a message, and what is counted.
 pub(crate) struct Told {
@@ -72,8 +30,7 @@ pub(crate) fn tell(pieces: &[Owned]) -> Told {
 /// Tells of the pieces that are needed, as a tap shows that leaves out whatever it may.
 pub(crate) fn tell_needed(pieces: &[Owned]) -> Told {
     tell_if(pieces, |conversation, piece| {
-        let end = piece.seq.wrapping_add(piece.wire_len);
-        conversation.unneeded(piece.from).is_none_or(|needed| needed.wrapping_sub(end).cast_signed() < 0)
+        conversation.unneeded(piece.from).is_none_or(|needed| needed.wrapping_sub(piece.end()).cast_signed() < 0)
     })
 }
 

@@ -35,11 +35,17 @@ fn check(recording: &str, segment: usize) {
 fn kafka_is_recognised_whatever_the_client_and_the_segments() {
     for recording in [
         include_str!("../recordings/kafka/aiokafka.txt"),
+        include_str!("../recordings/kafka/aiokafka_transactions.txt"),
         include_str!("../recordings/kafka/kafka_go.txt"),
         include_str!("../recordings/kafka/kafka_python.txt"),
         include_str!("../recordings/kafka/kafka_python_0_11.txt"),
+        include_str!("../recordings/kafka/kafka_python_newest.txt"),
+        include_str!("../recordings/kafka/kafka_python_transactions.txt"),
         include_str!("../recordings/kafka/kafkajs.txt"),
         include_str!("../recordings/kafka/librdkafka.txt"),
+        include_str!("../recordings/kafka/librdkafka_transactions.txt"),
+        include_str!("../recordings/kafka/platformatic.txt"),
+        include_str!("../recordings/kafka/rskafka.txt"),
         include_str!("../recordings/kafka/sarama.txt"),
     ] {
         for segment in [1, 3, 11, 1448, 65_536] {

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use crate::kernel::thin;
 use crate::script::{Script, wide_script};
-use crate::tap::{Owned, cut, cut_by_content, tell};
+use crate::tap::{Owned, cut, tell};
 
 /// Checks that every told line is a part of one that was sent, that none is told twice, that no response is given to another
 /// request, and that no more requests are called missed than were.
@@ -105,7 +105,7 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
 
 fn cut_by(script: &Script, cuts: &[Cut]) -> Vec<Owned> {
     let mut cuts = cuts.iter().cycle();
-    cut_by_content(&script.runs, |bytes| match cuts.next() {
+    cut(&script.runs, |bytes| match cuts.next() {
         Some(Cut::After(len)) => *len,
         Some(Cut::BeforeText) | None => {
             let starts = |at: &usize| {

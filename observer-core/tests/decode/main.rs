@@ -6,6 +6,7 @@ mod golden;
 mod holes;
 mod http2;
 mod kernel;
+mod pieces;
 mod properties;
 mod recording;
 mod redis;

@@ -6,27 +6,14 @@ use observer_core::time::Timestamp;
 use proptest::prelude::*;
 
 use crate::kernel::thin;
+use crate::pieces::{cuts, cycle, len, overtaken, repeated};
 use crate::script::script;
 use crate::tap::{Owned, cut, interest, tell};
-
-/// Segment lengths, used over and over: from single bytes to whole runs.
-fn cuts() -> impl Strategy<Value = Vec<usize>> {
-    prop::collection::vec(prop_oneof![Just(1), 1..40_usize, 40..1500_usize, Just(usize::MAX)], 1..40)
-}
 
 /// Segments of which each is enough for the kernel: what a body's last capital letters and the next head's first ones make up
 /// together it may take for no head.
 fn telling_cuts() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(prop_oneof![8..40_usize, 40..1500_usize, Just(usize::MAX)], 1..40)
-}
-
-fn len(bytes: usize) -> u32 {
-    u32::try_from(bytes).expect("a piece")
-}
-
-fn cycle(cuts: &[usize]) -> impl FnMut(usize) -> usize + '_ {
-    let mut cuts = cuts.iter().copied().cycle();
-    move |_| cuts.next().unwrap_or(1)
 }
 
 proptest! {
@@ -56,15 +43,7 @@ proptest! {
         script in script(true), cuts in cuts(), repeats in prop::collection::vec(0..6_usize, 1..30),
     ) {
         let pieces = cut(&script.runs, cycle(&cuts));
-        let mut repeated: Vec<Owned> = Vec::new();
-        for (number, piece) in pieces.iter().enumerate() {
-            repeated.push(piece.clone());
-            let back = repeats[number % repeats.len()];
-            if back > 0 {
-                repeated.push(pieces[(number + 1).saturating_sub(back)].clone());
-            }
-        }
-        let (lines, anomalies) = tell(Fidelity::Whole, &repeated);
+        let (lines, anomalies) = tell(Fidelity::Whole, &repeated(&pieces, &repeats, 0));
         prop_assert_eq!(lines, script.lines);
         prop_assert_eq!(anomalies, Anomalies::default());
     }
@@ -80,18 +59,7 @@ proptest! {
     fn pieces_that_overtake_others_change_nothing(
         script in script(true), cuts in prop::collection::vec(20..400_usize, 1..40), turns in prop::collection::vec(1..8_usize, 1..30),
     ) {
-        let mut pieces = cut(&script.runs, cycle(&cuts));
-        let first_of_second = pieces.iter().position(|piece| piece.from == End::Second);
-        let mut turns = cycle(&turns);
-        let mut start = 1;
-        while start < pieces.len() {
-            let end = (start + turns(0)).min(pieces.len());
-            let alone = Some(start) == first_of_second || pieces[start..end].iter().any(|piece| piece.from != pieces[start].from);
-            if !alone {
-                pieces[start..end].reverse();
-            }
-            start = if alone { start + 1 } else { end };
-        }
+        let pieces = overtaken(cut(&script.runs, cycle(&cuts)), &turns, 1);
         let (lines, anomalies) = tell(Fidelity::Whole, &pieces);
         prop_assert_eq!(lines, script.lines);
         prop_assert_eq!(anomalies, Anomalies::default());

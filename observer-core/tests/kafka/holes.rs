@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use observer_core::decode::kafka::Bounds;
+use observer_core::decode::RecordBounds;
 use observer_core::message::End;
 use proptest::prelude::*;
 
+use crate::pieces::{Owned, cut, fates, meet};
 use crate::script::{Script, place, script, script_of_strangers};
-use crate::tap::{Owned, cut, tell};
+use crate::tap::tell;
 
 /// Checks that every told record was sent, in its place, that none is told twice, and that no more are told and not observed than
 /// were sent.
@@ -38,18 +39,6 @@ enum Cut {
     BeforeRequest,
 }
 
-/// What happens to a piece on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Passes,
-    Lost,
-    Twice,
-    /// Its last bytes are not captured.
-    Cut,
-    /// It comes after the next piece.
-    Overtaken,
-}
-
 fn segments() -> impl Strategy<Value = Vec<Cut>> {
     let cut = prop_oneof![
         2 => (20..60_usize).prop_map(Cut::After),
@@ -58,20 +47,6 @@ fn segments() -> impl Strategy<Value = Vec<Cut>> {
         5 => Just(Cut::BeforeRequest),
     ];
     prop::collection::vec(cut, 1..20)
-}
-
-/// Fates of pieces, over and over; some connections lose little and some lose most.
-fn fates() -> impl Strategy<Value = Vec<Fate>> {
-    (0..12_u32, 0..3_u32, 0..3_u32, 0..3_u32).prop_flat_map(|(lost, twice, cut, overtaken)| {
-        let fate = prop_oneof![
-            8 => Just(Fate::Passes),
-            lost + 1 => Just(Fate::Lost),
-            twice + 1 => Just(Fate::Twice),
-            cut + 1 => Just(Fate::Cut),
-            overtaken + 1 => Just(Fate::Overtaken),
-        ];
-        prop::collection::vec(fate, 1..60)
-    })
 }
 
 /// Cuts runs, some of them before what looks like a request: its client id stands fourteen bytes behind its beginning.
@@ -87,38 +62,12 @@ fn cut_by(script: &Script, cuts: &[Cut]) -> Vec<Owned> {
     })
 }
 
-/// Lets pieces meet their fates, but for the first `safe` ones.
-fn meet(pieces: &[Owned], fates: &[Fate], safe: usize) -> Vec<Owned> {
-    let mut left: Vec<Owned> = Vec::new();
-    let mut late: Option<Owned> = None;
-    for (number, (piece, fate)) in pieces.iter().zip(fates.iter().cycle()).enumerate() {
-        let fate = if number < safe { Fate::Passes } else { *fate };
-        let mut piece = piece.clone();
-        match fate {
-            Fate::Lost => {}
-            Fate::Overtaken if late.is_none() => {
-                late = Some(piece);
-                continue;
-            }
-            Fate::Cut => {
-                piece.bytes.truncate(piece.bytes.len() / 2);
-                left.push(piece);
-            }
-            Fate::Passes | Fate::Overtaken => left.push(piece),
-            Fate::Twice => left.extend([piece.clone(), piece]),
-        }
-        left.extend(late.take());
-    }
-    left.extend(late);
-    left
-}
-
 proptest! {
     #[test]
     fn holes_never_invent(script in script(), cuts in segments(), fates in fates()) {
         let pieces = cut_by(&script, &cuts);
         let proven = pieces.iter().take_while(|piece| piece.from == End::First).count() + 1;
-        check_nothing_is_invented(&script, &tell(Bounds::default(), &meet(&pieces, &fates, proven)).lines)?;
+        check_nothing_is_invented(&script, &tell(RecordBounds::default(), &meet(&pieces, &fates, proven)).lines)?;
     }
 
     #[test]
@@ -127,8 +76,8 @@ proptest! {
     ) {
         let pieces = cut_by(&script, &cuts);
         let pieces = &pieces[from.index(pieces.len())..];
-        check_nothing_is_invented(&script, &tell(Bounds::default(), pieces).lines)?;
-        check_nothing_is_invented(&script, &tell(Bounds::default(), &meet(pieces, &fates, 0)).lines)?;
+        check_nothing_is_invented(&script, &tell(RecordBounds::default(), pieces).lines)?;
+        check_nothing_is_invented(&script, &tell(RecordBounds::default(), &meet(pieces, &fates, 0)).lines)?;
     }
 
     #[test]
@@ -137,7 +86,7 @@ proptest! {
         for piece in &mut pieces {
             piece.bytes.truncate(snap);
         }
-        check_nothing_is_invented(&script, &tell(Bounds::default(), &pieces).lines)?;
+        check_nothing_is_invented(&script, &tell(RecordBounds::default(), &pieces).lines)?;
     }
 
     #[test]
@@ -146,7 +95,7 @@ proptest! {
         // The first two prove the connection.
         let hole = 2 + hole.index(pieces.len() - 2);
         pieces.remove(hole);
-        let mut told = tell(Bounds::default(), &pieces).lines;
+        let mut told = tell(RecordBounds::default(), &pieces).lines;
         let mut expected = script.lines;
         for lost in &script.owned[hole] {
             let at = expected.iter().position(|line| line == lost).expect("a line");

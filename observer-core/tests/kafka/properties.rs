@@ -1,22 +1,14 @@
 //! Properties of the decoder over made-up conversations.
 
-use observer_core::decode::kafka::{Anomalies, Bounds};
+use observer_core::decode::RecordBounds;
+use observer_core::decode::kafka::Anomalies;
 use observer_core::message::End;
 use proptest::prelude::*;
 
+use crate::pieces::{changes, cut, cuts, cycle, disturbed, len, overtaken, repeated, strangers};
 use crate::script::{place, script};
-use crate::tap::{Owned, cut, tell};
+use crate::tap::tell;
 use crate::wire::{Batch, CODECS, Record, fetch, fetched, raw_batch};
-
-/// Segment lengths, used over and over: from single bytes to whole runs.
-fn cuts() -> impl Strategy<Value = Vec<usize>> {
-    prop::collection::vec(prop_oneof![Just(1), 1..40_usize, 40..1500_usize, Just(usize::MAX)], 1..40)
-}
-
-fn cycle(cuts: &[usize]) -> impl FnMut(&[u8]) -> usize + '_ {
-    let mut cuts = cuts.iter().copied().cycle();
-    move |_| cuts.next().unwrap_or(1)
-}
 
 /// What a connection may hold: a batch and pieces that came too early for each direction, and what is small.
 const HELD_BYTES_MAX: usize = 500 * 1024;
@@ -24,7 +16,7 @@ const HELD_BYTES_MAX: usize = 500 * 1024;
 proptest! {
     #[test]
     fn bytes_cut_anywhere_give_the_same_messages(script in script(), cuts in cuts()) {
-        let told = tell(Bounds::default(), &cut(&script.runs, cycle(&cuts)));
+        let told = tell(RecordBounds::default(), &cut(&script.runs, cycle(&cuts)));
         prop_assert_eq!(told.lines, script.lines);
         prop_assert_eq!(told.anomalies, Anomalies::default());
     }
@@ -34,15 +26,7 @@ proptest! {
         script in script(), cuts in cuts(), repeats in prop::collection::vec(0..6_usize, 1..30),
     ) {
         let pieces = cut(&script.runs, cycle(&cuts));
-        let mut repeated: Vec<Owned> = Vec::new();
-        for (number, piece) in pieces.iter().enumerate() {
-            repeated.push(piece.clone());
-            let back = repeats[number % repeats.len()];
-            if back > 0 {
-                repeated.push(pieces[(number + 1).saturating_sub(back)].clone());
-            }
-        }
-        let told = tell(Bounds::default(), &repeated);
+        let told = tell(RecordBounds::default(), &repeated(&pieces, &repeats, 0));
         prop_assert_eq!(told.lines, script.lines);
         prop_assert_eq!(told.anomalies, Anomalies::default());
     }
@@ -51,19 +35,8 @@ proptest! {
     fn pieces_that_overtake_others_change_nothing(
         script in script(), cuts in prop::collection::vec(20..400_usize, 1..40), turns in prop::collection::vec(1..8_usize, 1..30),
     ) {
-        let mut pieces = cut(&script.runs, cycle(&cuts));
-        let first_of_second = pieces.iter().position(|piece| piece.from == End::Second);
-        let mut turns = turns.iter().copied().cycle();
-        let mut start = 1;
-        while start < pieces.len() {
-            let end = (start + turns.next().unwrap_or(1)).min(pieces.len());
-            let alone = Some(start) == first_of_second || pieces[start..end].iter().any(|piece| piece.from != pieces[start].from);
-            if !alone {
-                pieces[start..end].reverse();
-            }
-            start = if alone { start + 1 } else { end };
-        }
-        let told = tell(Bounds::default(), &pieces);
+        let pieces = overtaken(cut(&script.runs, cycle(&cuts)), &turns, 1);
+        let told = tell(RecordBounds::default(), &pieces);
         prop_assert_eq!(told.lines, script.lines);
         prop_assert_eq!(told.anomalies, Anomalies::default());
     }
@@ -81,12 +54,12 @@ proptest! {
                 piece.wire_len += len(overlap);
             }
         }
-        prop_assert_eq!(tell(Bounds::default(), &pieces).lines, script.lines);
+        prop_assert_eq!(tell(RecordBounds::default(), &pieces).lines, script.lines);
     }
 
     #[test]
     fn records_of_longer_batches_are_counted_exactly(script in script(), cuts in cuts(), batch_bytes in 61..2000_usize) {
-        let bounds = Bounds { batch_bytes, ..Bounds::default() };
+        let bounds = RecordBounds { batch_bytes, ..RecordBounds::default() };
         let told = tell(bounds, &cut(&script.runs, cycle(&cuts)));
         prop_assert_eq!(told.anomalies, Anomalies::default());
         let mut counted = std::collections::BTreeMap::new();
@@ -101,34 +74,11 @@ proptest! {
     fn random_pieces_never_panic_and_stay_within_memory(
         script in script(),
         cuts in cuts(),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>(), 0..6_u8), 0..60),
-        random in prop::collection::vec((any::<bool>(), any::<u32>(), 0..70_000_u32, prop::collection::vec(any::<u8>(), 0..80)), 0..60),
+        changes in changes(),
+        strangers in strangers(prop::collection::vec(any::<u8>(), 0..80)),
     ) {
-        let mut pieces = cut(&script.runs, cycle(&cuts));
-        for (piece, at, byte, what) in changes {
-            let number = piece.index(pieces.len());
-            let piece = &mut pieces[number];
-            match what {
-                0 => piece.wire_len += u32::from(byte) * 1000,
-                1 => piece.seq = piece.seq.wrapping_add(u32::from(byte)),
-                2 => drop(pieces.remove(number)),
-                _ if !piece.bytes.is_empty() => {
-                    let at = at.index(piece.bytes.len());
-                    piece.bytes[at] = byte;
-                }
-                _ => {}
-            }
-            if pieces.is_empty() {
-                return Ok(());
-            }
-        }
-        for (number, (second, seq, more, bytes)) in random.into_iter().enumerate() {
-            let from = if second { End::Second } else { End::First };
-            let wire_len = len(bytes.len()) + if more % 3 == 0 { more } else { 0 };
-            let seq = if more % 2 == 0 { seq } else { more };
-            pieces.insert(number.min(pieces.len()), Owned { at: u64::from(seq), from, seq, wire_len, bytes });
-        }
-        let told = tell(Bounds::default(), &pieces);
+        let pieces = disturbed(cut(&script.runs, cycle(&cuts)), changes, strangers);
+        let told = tell(RecordBounds::default(), &pieces);
         prop_assert!(told.held_bytes <= HELD_BYTES_MAX, "{}", told.held_bytes);
     }
 
@@ -170,7 +120,7 @@ fn check_payload(codec: u8, count: u32, payload: &[u8]) -> Result<(), TestCaseEr
     let topics = vec![("t".to_owned(), vec![(0, raw_batch(codec, count, payload))])];
     let runs =
         [(End::First, fetch(12, 1, None, None, &topics, &|_, _| 0)), (End::Second, fetched(12, 1, &topics, &[]))];
-    let told = tell(Bounds::default(), &cut(&runs, <[u8]>::len));
+    let told = tell(RecordBounds::default(), &cut(&runs, <[u8]>::len));
     let records = told
         .lines
         .iter()
@@ -179,10 +129,6 @@ fn check_payload(codec: u8, count: u32, payload: &[u8]) -> Result<(), TestCaseEr
     let refused = counted == 0 && told.anomalies.malformed == 1;
     prop_assert!(counted == u64::from(count) || refused, "{counted} of {count}");
     Ok(())
-}
-
-fn len(bytes: usize) -> u32 {
-    u32::try_from(bytes).expect("a piece")
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What is told of which message, one rule a test.
 
-use observer_core::decode::kafka::{Anomalies, Bounds, Recognition, TopicNames, recognise};
+use observer_core::decode::RecordBounds;
+use observer_core::decode::kafka::{Anomalies, Recognition, TopicNames, recognise};
 use observer_core::message::End;
 
 use crate::tap::{cut, lines, tell, tell_with};
@@ -61,19 +62,19 @@ fn topics_that_come_by_id_have_the_names_that_metadata_told_on_any_connection() 
                 (End::Second, produced(produced_in, 3)),
             ];
             let pieces = cut(&runs, <[u8]>::len);
-            let told = tell_with(Bounds::default(), &pieces, &mut names);
+            let told = tell_with(RecordBounds::default(), &pieces, &mut names);
             assert_eq!(told.lines, [format!("> {id} 0 | traceparent: a")]);
             let (ask, answer) = metadata(version, 2, CLIENT, &["s", "t", "u"]);
             let runs = [(End::First, ask), (End::Second, answer)];
             assert_eq!(
-                tell_with(Bounds::default(), &cut(&runs, <[u8]>::len), &mut names).anomalies,
+                tell_with(RecordBounds::default(), &cut(&runs, <[u8]>::len), &mut names).anomalies,
                 Anomalies::default()
             );
             assert_eq!(names.len(), 3);
-            assert_eq!(tell_with(Bounds::default(), &pieces, &mut names).lines, ["> t 0 | traceparent: a"]);
+            assert_eq!(tell_with(RecordBounds::default(), &pieces, &mut names).lines, ["> t 0 | traceparent: a"]);
             for version in 13..=18 {
                 let runs = fetching(version, 0, &traced(&["b"]), &[]);
-                let told = tell_with(Bounds::default(), &cut(&runs, <[u8]>::len), &mut names);
+                let told = tell_with(RecordBounds::default(), &cut(&runs, <[u8]>::len), &mut names);
                 assert_eq!((told.lines, told.anomalies), (vec!["< t 0 | traceparent: b".into()], Anomalies::default()));
             }
         }
@@ -167,8 +168,10 @@ fn records_before_the_wanted_offset_are_not_told() {
     let batch = Batch { base_offset: 10, ..Batch::of(traces) }.bytes();
     assert_eq!(lines(&fetching(12, 12, &batch, &[])), ["< t 0 | traceparent: c", "< t 0 | traceparent: d"]);
     assert_eq!(lines(&fetching(12, 14, &batch, &[])), [""; 0]);
-    let told =
-        tell(Bounds { batch_bytes: 100, ..Bounds::default() }, &cut(&fetching(12, 13, &batch, &[]), <[u8]>::len));
+    let told = tell(
+        RecordBounds { batch_bytes: 100, ..RecordBounds::default() },
+        &cut(&fetching(12, 13, &batch, &[]), <[u8]>::len),
+    );
     assert_eq!(told.lines, ["< t 0 unobserved 1"]);
 }
 
@@ -197,7 +200,7 @@ fn what_brokers_fetch_from_one_another_is_not_told() {
 #[test]
 fn of_a_longer_batch_the_header_tells_how_many_records_are_not_observed() {
     let batches = [traced(&["a", "b", "c"]), traced(&["d"])].concat();
-    let bounds = Bounds { batch_bytes: traced(&["d"]).len(), ..Bounds::default() };
+    let bounds = RecordBounds { batch_bytes: traced(&["d"]).len(), ..RecordBounds::default() };
     let request = produce(9, 2, CLIENT, &one("t", 0, &batches));
     let runs = proven(&[(End::First, request), (End::Second, produced(9, 2))]);
     for segment in [1, 7, 10_000] {
@@ -212,7 +215,7 @@ fn of_a_batch_that_swells_the_records_beyond_the_bound_are_not_observed() {
     for (codec, &name) in CODECS.iter().enumerate().skip(1) {
         let records = (0..100).map(|_| Record { value: vec![b'x'; 1000], ..Record::traced("a") }).collect();
         let batch = Batch { codec, ..Batch::of(records) }.bytes();
-        let bounds = Bounds { records_bytes: 50_000, ..Bounds::default() };
+        let bounds = RecordBounds { records_bytes: 50_000, ..RecordBounds::default() };
         let told = tell(bounds, &cut(&fetching(12, 0, &batch, &[]), <[u8]>::len));
         let read = told.lines.iter().filter(|line| line.ends_with(" | traceparent: a")).count();
         if name == "snappy" {
@@ -235,7 +238,7 @@ fn a_missing_part_of_a_batch_leaves_its_records_not_observed_and_all_others_told
     let mut lengths = [usize::MAX, value, 5, usize::MAX].into_iter();
     let mut pieces = cut(&runs, |_| lengths.next().expect("four pieces"));
     assert_eq!(pieces.remove(2).bytes, b"value");
-    let told = tell(Bounds::default(), &pieces);
+    let told = tell(RecordBounds::default(), &pieces);
     assert_eq!(told.lines, ["< t 0 unobserved 3", "< t 0 | traceparent: d", "< t 1 | traceparent: e"]);
     assert_eq!(told.anomalies, Anomalies::default());
 }
@@ -251,7 +254,7 @@ fn batches_whose_headers_are_missing_are_hidden_and_the_next_partition_is_told()
     // The second batch begins some 130 bytes behind the beginning of the response.
     let first = pieces.iter().position(|piece| piece.from == End::Second).expect("a response");
     pieces.drain(first + (60 + batch) / 20..first + (100 + batch) / 20);
-    let told = tell(Bounds::default(), &pieces);
+    let told = tell(RecordBounds::default(), &pieces);
     assert_eq!(told.lines.last().map(String::as_str), Some("< t 1 | traceparent: e"));
     assert_eq!(told.anomalies, Anomalies { batches_hidden: 1, ..Anomalies::default() });
 }
@@ -270,7 +273,7 @@ fn a_batch_with_a_wrong_checksum_is_not_observed() {
     let mut batch = traced(&["abcdef"]);
     let at = batch.windows(6).position(|bytes| bytes == b"abcdef").expect("the trace");
     batch[at] ^= 1;
-    let told = tell(Bounds::default(), &cut(&fetching(12, 0, &batch, &[]), <[u8]>::len));
+    let told = tell(RecordBounds::default(), &cut(&fetching(12, 0, &batch, &[]), <[u8]>::len));
     assert_eq!(told.lines, ["< t 0 unobserved 1"]);
     assert_eq!(told.anomalies.malformed, 1);
 }
@@ -280,7 +283,7 @@ fn the_old_formats_are_counted_and_passed_over() {
     // Offset, size, checksum, magic 1, attributes, time, key, value.
     let old = [&[0; 8][..], &[0, 0, 0, 26], &[1, 2, 3, 4, 1, 0], &[0; 8], &[255; 4], &[0, 0, 0, 4], b"abcd"].concat();
     let runs = fetching(4, 0, &[&old[..], &traced(&["a"])].concat(), &[]);
-    let told = tell(Bounds::default(), &cut(&runs, <[u8]>::len));
+    let told = tell(RecordBounds::default(), &cut(&runs, <[u8]>::len));
     assert_eq!(told.lines, ["< t 0 | traceparent: a"]);
     assert_eq!(told.anomalies, Anomalies { old_formats: 1, ..Anomalies::default() });
 }
@@ -292,7 +295,7 @@ fn versions_that_are_not_known_are_counted_and_passed_over() {
     let shared = Wire::request(78, 1, true, 4, CLIENT).raw(b"not read").done();
     let request = produce(9, 5, CLIENT, &one("t", 0, &traced(&["a"])));
     let runs = proven(&[(End::First, [unknown, old, shared, request].concat())]);
-    let told = tell(Bounds::default(), &cut(&runs, <[u8]>::len));
+    let told = tell(RecordBounds::default(), &cut(&runs, <[u8]>::len));
     assert_eq!(told.lines, ["> t 0 | traceparent: a"]);
     assert_eq!(told.anomalies, Anomalies { unknown_versions: 2, old_formats: 1, ..Anomalies::default() });
 }
@@ -320,7 +323,7 @@ fn bytes_that_are_no_response_do_not_end_the_wait_for_a_request() {
     let beginning = pieces.remove(3);
     pieces.push(beginning);
     assert_eq!((pieces.len(), pieces[5].from, pieces[5].bytes.len()), (6, End::First, 20));
-    let told = tell(Bounds::default(), &pieces);
+    let told = tell(RecordBounds::default(), &pieces);
     assert_eq!(told.lines, ["> t 0 | traceparent: a"]);
     assert_eq!(told.anomalies, Anomalies { not_kafka: 1, ..Anomalies::default() });
 }
@@ -328,7 +331,7 @@ fn bytes_that_are_no_response_do_not_end_the_wait_for_a_request() {
 #[test]
 fn records_are_held_back_until_a_response_proves_the_connection() {
     let request = produce(9, 1, CLIENT, &one("t", 0, &traced(&["a"])));
-    let told = tell(Bounds::default(), &cut(&[(End::First, request.clone())], <[u8]>::len));
+    let told = tell(RecordBounds::default(), &cut(&[(End::First, request.clone())], <[u8]>::len));
     assert_eq!((told.lines.len(), told.proven, told.refuted), (0, false, false));
     assert_eq!(told.anomalies, Anomalies { unproven: 1, ..Anomalies::default() });
     assert_eq!(lines(&[(End::First, request), (End::Second, produced(9, 1))]), ["> t 0 | traceparent: a"]);
@@ -345,7 +348,7 @@ fn requests_that_follow_one_another_prove_the_connection_too() {
 fn what_is_held_back_is_bounded_and_counted() {
     let records = (0..2000).map(|_| Record::traced("a")).collect();
     let request = produce(9, 1, CLIENT, &one("t", 0, &Batch::of(records).bytes()));
-    let told = tell(Bounds::default(), &cut(&[(End::First, request), (End::Second, produced(9, 1))], |_| 1000));
+    let told = tell(RecordBounds::default(), &cut(&[(End::First, request), (End::Second, produced(9, 1))], |_| 1000));
     assert!(told.held_bytes < 256 * 1024, "{}", told.held_bytes);
     assert!(told.anomalies.unproven > 0);
     assert_eq!(told.lines.len() as u64 + told.anomalies.unproven, 2000);
@@ -354,10 +357,10 @@ fn what_is_held_back_is_bounded_and_counted() {
 #[test]
 fn bytes_that_are_no_request_refute_a_wrong_guess() {
     let request = heartbeat(1, CLIENT).0;
-    let told = tell(Bounds::default(), &cut(&[(End::First, [&request[..], &[7; 40]].concat())], <[u8]>::len));
+    let told = tell(RecordBounds::default(), &cut(&[(End::First, [&request[..], &[7; 40]].concat())], <[u8]>::len));
     assert!(told.refuted && !told.proven);
     let runs = proven(&[(End::First, vec![7; 40])]);
-    let told = tell(Bounds::default(), &cut(&runs, <[u8]>::len));
+    let told = tell(RecordBounds::default(), &cut(&runs, <[u8]>::len));
     assert!(told.proven && !told.refuted);
     assert_eq!(told.anomalies, Anomalies { not_kafka: 1, ..Anomalies::default() });
 }
@@ -378,7 +381,7 @@ fn raw_tokens_of_authentication_are_passed_over() {
     let token = [&[0, 0, 0, 12][..], b"\0user\0secret"].concat();
     let request = produce(9, 2, CLIENT, &one("t", 0, &traced(&["a"])));
     let runs = proven(&[(End::First, token), (End::First, request), (End::Second, produced(9, 2))]);
-    assert_eq!(tell(Bounds::default(), &cut(&runs, <[u8]>::len)).lines, ["> t 0 | traceparent: a"]);
+    assert_eq!(tell(RecordBounds::default(), &cut(&runs, <[u8]>::len)).lines, ["> t 0 | traceparent: a"]);
 }
 
 #[test]

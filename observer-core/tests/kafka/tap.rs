@@ -1,55 +1,12 @@
-//! A tap in miniature: bytes of two ends go in, pieces come out; and what the decoder tells of them as lines of text.
+//! A tap in miniature: pieces go in, what the decoder tells of them comes out as lines of text.
 
 use std::fmt::Write;
 
-use observer_core::decode::Piece;
-use observer_core::decode::kafka::{Anomalies, Body, Bounds, Kafka, Message, Output, Topic, TopicNames, Way};
+use observer_core::decode::RecordBounds;
+use observer_core::decode::kafka::{Anomalies, Body, Kafka, Message, Output, Topic, TopicNames, Way};
 use observer_core::message::{End, Interest};
-use observer_core::time::Timestamp;
 
-/// A piece that owns its bytes.
-#[derive(Clone, Debug)]
-pub(crate) struct Owned {
-    pub(crate) at: u64,
-    pub(crate) from: End,
-    pub(crate) seq: u32,
-    pub(crate) wire_len: u32,
-    pub(crate) bytes: Vec<u8>,
-}
-
-impl Owned {
-    pub(crate) fn borrow(&self) -> Piece<'_> {
-        let Self { at, from, seq, wire_len, ref bytes } = *self;
-        Piece { at: Timestamp(at), from, seq, ack: None, wire_len, bytes, link: None }
-    }
-}
-
-/// The sequence numbers with which the ends begin: both wrap soon.
-const FIRST_SEQ: [u32; 2] = [u32::MAX - 60, u32::MAX - 200];
-
-/// Cuts each run of bytes into segments; `segment(bytes)` tells the next segment's length of the bytes that are left.
-pub(crate) fn cut(runs: &[(End, Vec<u8>)], mut segment: impl FnMut(&[u8]) -> usize) -> Vec<Owned> {
-    let mut next = FIRST_SEQ;
-    let mut pieces = Vec::new();
-    for (from, bytes) in runs {
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let (piece, after) = rest.split_at(segment(rest).clamp(1, rest.len()));
-            let seq = &mut next[usize::from(*from == End::Second)];
-            let wire_len = u32::try_from(piece.len()).expect("a segment");
-            pieces.push(Owned {
-                at: pieces.len() as u64 * 1000,
-                from: *from,
-                seq: *seq,
-                wire_len,
-                bytes: piece.to_vec(),
-            });
-            *seq = seq.wrapping_add(wire_len);
-            rest = after;
-        }
-    }
-    pieces
-}
+pub(crate) use crate::pieces::{Owned, cut};
 
 /// The header names of the tests.
 pub(crate) fn interest() -> Interest {
@@ -66,11 +23,11 @@ pub(crate) struct Told {
     pub(crate) held_bytes: usize,
 }
 
-pub(crate) fn tell(bounds: Bounds, pieces: &[Owned]) -> Told {
+pub(crate) fn tell(bounds: RecordBounds, pieces: &[Owned]) -> Told {
     tell_with(bounds, pieces, &mut TopicNames::default())
 }
 
-pub(crate) fn tell_with(bounds: Bounds, pieces: &[Owned], topics: &mut TopicNames) -> Told {
+pub(crate) fn tell_with(bounds: RecordBounds, pieces: &[Owned], topics: &mut TopicNames) -> Told {
     let (interest, mut anomalies, mut lines) = (interest(), Anomalies::default(), Vec::new());
     let mut kafka = Kafka::new(bounds, End::First);
     let mut held_bytes = 0;
@@ -90,7 +47,7 @@ pub(crate) fn tell_with(bounds: Bounds, pieces: &[Owned], topics: &mut TopicName
 
 /// What is told, where no byte is missing and nothing is strange.
 pub(crate) fn lines(runs: &[(End, Vec<u8>)]) -> Vec<String> {
-    let told = tell(Bounds::default(), &cut(runs, <[u8]>::len));
+    let told = tell(RecordBounds::default(), &cut(runs, <[u8]>::len));
     assert_eq!(told.anomalies, Anomalies::default());
     told.lines
 }

@@ -110,7 +110,7 @@ pub struct Capture {
 
 impl Default for Capture {
     fn default() -> Self {
-        let batch_bytes = observer_core::decode::kafka::Bounds::default().batch_bytes;
+        let batch_bytes = observer_core::decode::RecordBounds::default().batch_bytes;
         Self { sources: Vec::new(), ports: Vec::new(), cgroup: None, batch_bytes }
     }
 }

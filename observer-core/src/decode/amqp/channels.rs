@@ -28,7 +28,7 @@ impl Announced {
 
 /// What was announced in one direction, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Channels {
+pub(in crate::decode) struct Channels {
     announced: Vec<Announced>,
 }
 

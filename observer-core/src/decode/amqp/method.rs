@@ -10,7 +10,7 @@ pub(super) const ARGUMENTS_BYTES_MAX: u64 = 1024;
 
 /// Class and method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Id(u16, u16);
+pub(in crate::decode) struct Id(u16, u16);
 
 /// Who sends a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,13 +29,13 @@
 mod channels;
 mod cursor;
 mod frame;
-mod half;
+mod frames;
 mod method;
 mod properties;
 
 pub use self::channels::ANNOUNCED_MAX;
+use self::channels::Channels;
 use self::frame::PROTOCOL_HEADER;
-use self::half::Half;
 pub use self::properties::HEADERS_MAX;
 use super::http1::start_line::Role;
 use super::pair::Pair;
@@ -71,4 +71,4 @@ pub(super) fn recognise(bytes: &[u8]) -> Recognition {
 
 /// The decoder of one connection. It holds at most, for each direction, [`CONTENT_BYTES_MAX`] of a message's header, 128 KiB of
 /// pieces that came too early and what was announced on [`ANNOUNCED_MAX`] channels.
-pub(super) type Amqp = Pair<Half>;
+pub(super) type Amqp = Pair<Channels>;

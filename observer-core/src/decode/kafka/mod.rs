@@ -6,7 +6,7 @@
 //! Produce requests since version 3 and fetch responses since version 4, which carry record batch v2 (KIP-98, Kafka 0.11), up to
 //! the versions that name topics by id (KIP-516); metadata responses that tell the names of these ids; fetch requests, for the
 //! offsets from which on a consumer wants records. A response is read with the version of the request that it answers. All else
-//! is passed over by its length and need not be shown; nor need batches of more than [`Bounds::batch_bytes`], but for their first
+//! is passed over by its length and need not be shown; nor need batches of more than [`RecordBounds::batch_bytes`], but for their first
 //! 61 bytes.
 //!
 //! Not told are what no application sees: control batches, records before the offset that a consumer asked for, records of
@@ -14,11 +14,13 @@
 //!
 //! # What is missing
 //!
-//! Bytes that are needed and not there are waited for, [`REORDER_WAIT_MAX`] long, then given up.
+//! Bytes that are needed and not there are waited for, [`REORDER_WAIT_MAX`](super::REORDER_WAIT_MAX) long, then given up.
 //! - Of a batch that is too long or not all there, the header tells the number of records: these are not observed, and what
 //!   follows is found by the length.
 //! - Where the header of a batch is missing too, the number is not known: [`Anomalies::batches_hidden`]. What follows the batches
-//!   of the partition is found where that length is known, else the next message.
+//!   of the partition is found where that length is known, else the next message. The offsets before and behind do not tell the
+//!   number either: the ends of transactions take some, compaction leaves gaps, and other producers write in between; the sequence
+//!   numbers of idempotent producers (KIP-98) begin anew with every producer id and may have gone on over another connection.
 //! - Where the header of a message is missing, its direction is *adrift*. A request is believed again where the known client
 //!   id, a later number, and another such request behind it or the end of a piece prove one ([`search`]); a response where the
 //!   beginning of a piece tells a number that waits for an answer.
@@ -58,32 +60,16 @@ mod topics;
 mod walk;
 
 use self::half::Half;
+use self::placing::Context;
 pub use self::proof::{HELD_BYTES_MAX, PROOF_REQUESTS};
 pub use self::records::HEADERS_MAX;
 use self::talk::Talk;
 pub use self::topics::{TOPICS_MAX, TopicNames};
-use super::{Piece, REORDER_WAIT_MAX};
+use super::stream::Stream;
+use super::{Piece, RecordBounds};
 pub use crate::message::Way;
 use crate::message::{End, Header, Interest};
 use crate::time::Timestamp;
-
-/// How much of the records is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// The longest batch, header included, that is copied and read; the records of longer ones are not observed.
-    pub batch_bytes: usize,
-    /// How much of a compressed batch is read once it is decompressed; records beyond are not observed. A bound on time as
-    /// well: some bytes can stand for very many.
-    pub records_bytes: usize,
-}
-
-impl Default for Bounds {
-    /// 64 KiB, and 1 MiB: no more than a batch is filled with unless clients are told otherwise (batch.size of librdkafka,
-    /// max.request.size of Java's client).
-    fn default() -> Self {
-        Self { batch_bytes: 64 * 1024, records_bytes: 1024 * 1024 }
-    }
-}
 
 /// What a connection tells, in the order of the wire.
 #[derive(Debug)]
@@ -192,22 +178,28 @@ enum Role {
     Responses,
 }
 
-/// The decoder of one connection. It holds at most, for each direction, a batch of [`Bounds::batch_bytes`] and 128 KiB of pieces
+/// The decoder of one connection. It holds at most, for each direction, a batch of [`RecordBounds::batch_bytes`] and 128 KiB of pieces
 /// that came too early; for both the numbers of 256 requests, the offsets of 1,024 partitions, 256 aborted transactions and
 /// [`HELD_BYTES_MAX`] of records that are not proven: some 500 KiB, where a usual connection has 2. While a batch is
-/// decompressed, [`Bounds::records_bytes`] and up to 8 MiB of window besides.
+/// decompressed, [`RecordBounds::records_bytes`] and up to 8 MiB of window besides.
 #[derive(Debug)]
 pub struct Kafka {
-    bounds: Bounds,
-    requests: Half,
-    responses: Half,
+    bounds: RecordBounds,
+    requests: Stream<Half>,
+    responses: Stream<Half>,
     talk: Talk,
 }
 
 impl Kafka {
     /// A decoder for a connection of which `client` sends the requests.
-    pub fn new(bounds: Bounds, client: End) -> Self {
-        Self { bounds, requests: Half::new(), responses: Half::new(), talk: Talk::new(client) }
+    pub fn new(bounds: RecordBounds, client: End) -> Self {
+        let (requests, responses) = (Half::new(Role::Requests), Half::new(Role::Responses));
+        Self {
+            bounds,
+            requests: Stream::new(client, requests),
+            responses: Stream::new(client.other(), responses),
+            talk: Talk::new(client),
+        }
     }
 
     /// Takes the next piece and tells every record that is complete with it.
@@ -216,19 +208,17 @@ impl Kafka {
             return;
         }
         self.overdue(piece.at, out);
-        let role = if piece.from == self.talk.client { Role::Requests } else { Role::Responses };
-        self.place(role, piece, out);
-        self.drain(role, out);
+        let (stream, mut context) = self.direction(piece.from, out);
+        stream.piece(piece, &mut context);
         self.free_if_refuted();
     }
 
     /// Gives up what has been waited for too long at `now`. Calling it is needed only where a connection falls silent; each piece
     /// does the same.
     pub fn overdue(&mut self, now: Timestamp, out: &mut Output<'_>) {
-        for role in [Role::Requests, Role::Responses] {
-            while self.half(role).waiting_since().is_some_and(|since| now.since(since) >= REORDER_WAIT_MAX) {
-                self.settle(role, out);
-            }
+        for from in [self.talk.client, self.talk.client.other()] {
+            let (stream, mut context) = self.direction(from, out);
+            stream.overdue(now, &mut context);
         }
         self.free_if_refuted();
     }
@@ -236,15 +226,9 @@ impl Kafka {
     /// The end `from` closed its direction, or the connection was reset: tells what can only be told at the end. A piece that comes
     /// late is still taken.
     pub fn closed(&mut self, from: End, out: &mut Output<'_>) {
-        let role = if from == self.talk.client { Role::Requests } else { Role::Responses };
-        while self.half(role).ahead.is_some() {
-            self.settle(role, out);
-        }
-        if let half::Expected::Body { left } = self.half(role).expected {
-            self.miss(role, left, left, out);
-        }
-        self.half_mut(role).forget();
-        if role == Role::Responses {
+        let (stream, mut context) = self.direction(from, out);
+        stream.closed(&mut context);
+        if from != self.talk.client {
             if !self.talk.refuted {
                 self.talk.proof.give_up(out);
             }
@@ -259,7 +243,8 @@ impl Kafka {
 
     /// Where the first byte of `from` is that will be needed, if some before it are not. Pieces that end before it may be left out.
     pub fn unneeded(&self, from: End) -> Option<u32> {
-        self.half(if from == self.talk.client { Role::Requests } else { Role::Responses }).unneeded()
+        let stream = if from == self.talk.client { &self.requests } else { &self.responses };
+        stream.unneeded::<Context<'_, '_>>()
     }
 
     /// Whether the client was seen to fetch.
@@ -274,29 +259,30 @@ impl Kafka {
 
     /// Bytes held in buffers for this connection, besides the value itself.
     pub fn buffered_bytes(&self) -> usize {
-        let halves = self.requests.buffered_bytes().saturating_add(self.responses.buffered_bytes());
-        halves.saturating_add(self.talk.buffered_bytes())
+        [&self.requests, &self.responses]
+            .map(|stream| stream.buffered_bytes().saturating_add(stream.parser.buffered_bytes()))
+            .into_iter()
+            .fold(self.talk.buffered_bytes(), usize::saturating_add)
     }
 
     fn free_if_refuted(&mut self) {
         if self.talk.refuted {
-            self.requests.forget();
-            self.responses.forget();
+            for stream in [&mut self.requests, &mut self.responses] {
+                stream.forget();
+                stream.parser.drift();
+            }
             self.talk.forget();
         }
     }
 
-    fn half(&self, role: Role) -> &Half {
-        match role {
-            Role::Requests => &self.requests,
-            Role::Responses => &self.responses,
-        }
-    }
-
-    fn half_mut(&mut self, role: Role) -> &mut Half {
-        match role {
-            Role::Requests => &mut self.requests,
-            Role::Responses => &mut self.responses,
+    /// The direction of the end `from`, and what it needs.
+    fn direction<'k, 'o>(&'k mut self, from: End, out: &'k mut Output<'o>) -> (&'k mut Stream<Half>, Context<'k, 'o>) {
+        let Self { bounds, requests, responses, talk } = self;
+        let bounds = *bounds;
+        if from == talk.client {
+            (requests, Context { bounds, talk, requests: None, out })
+        } else {
+            (responses, Context { bounds, talk, requests: Some(requests), out })
         }
     }
 }

@@ -11,7 +11,8 @@ use super::proof::Proof;
 use super::records::Records;
 use super::search::Known;
 use super::walk::Walk;
-use super::{Body, Bounds, Message, Output, Role, Topic, Way};
+use super::{Body, Message, Output, Role, Topic, Way};
+use crate::decode::RecordBounds;
 use crate::message::End;
 use crate::time::Timestamp;
 
@@ -156,7 +157,7 @@ impl Talk {
         place: Place<'_>,
         header: &BatchHeader,
         payload: &[u8],
-        bounds: Bounds,
+        bounds: RecordBounds,
         out: &mut Output<'_>,
     ) {
         if self.is_for_nobody(place, header) {

@@ -26,12 +26,12 @@
 //!
 //! Behind a loss, and on a connection that is joined in the middle: no piece begins with a line that is part of a payload.
 
-mod half;
 mod headers;
 mod line;
+mod lines;
 
-use self::half::Half;
 pub use self::headers::HEADERS_MAX;
+use self::lines::Lines;
 use super::pair::Pair;
 use super::protocols::Recognition;
 
@@ -62,4 +62,4 @@ pub(super) fn recognise(bytes: &[u8]) -> Recognition {
 
 /// The decoder of one connection. It holds at most, for each direction, [`HEADERS_BYTES_MAX`] of headers, a line, and 128 KiB of
 /// pieces that came too early.
-pub(super) type Nats = Pair<Half>;
+pub(super) type Nats = Pair<Lines>;

@@ -111,7 +111,7 @@ pub fn recognise(bytes: &[u8]) -> Recognition {
     }
 }
 
-/// The decoder of one connection. It holds at most, for each direction, a value of [`kafka::Bounds::batch_bytes`](super::kafka::Bounds)
+/// The decoder of one connection. It holds at most, for each direction, a value of [`RecordBounds::batch_bytes`](super::RecordBounds)
 /// or as many bytes of headers, and 128 KiB of pieces that came too early; for both 256 requests. A usual connection holds 1 KiB.
 #[derive(Debug)]
 pub struct Redis {

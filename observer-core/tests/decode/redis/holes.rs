@@ -6,7 +6,8 @@ use observer_core::decode::Fidelity;
 use proptest::prelude::*;
 
 use super::script::{Script, script};
-use crate::tap::{Owned, cut_by_content, tell};
+use crate::pieces::{Owned, cut, fates, meet};
+use crate::tap::tell;
 
 /// Way and place of a line.
 fn place(line: &str) -> String {
@@ -49,32 +50,6 @@ fn check_nothing_is_invented(script: &Script, told: &[String]) -> Result<(), Tes
     Ok(())
 }
 
-/// What happens to a piece on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Passes,
-    Lost,
-    Twice,
-    /// Its last bytes are not captured.
-    Cut,
-    /// It comes after the next piece.
-    Overtaken,
-}
-
-/// Fates of pieces, over and over; some connections lose little and some lose most.
-fn fates() -> impl Strategy<Value = Vec<Fate>> {
-    (0..12_u32, 0..3_u32, 0..3_u32, 0..3_u32).prop_flat_map(|(lost, twice, cut, overtaken)| {
-        let fate = prop_oneof![
-            8 => Just(Fate::Passes),
-            lost + 1 => Just(Fate::Lost),
-            twice + 1 => Just(Fate::Twice),
-            cut + 1 => Just(Fate::Cut),
-            overtaken + 1 => Just(Fate::Overtaken),
-        ];
-        prop::collection::vec(fate, 1..60)
-    })
-}
-
 /// How a segment ends.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
@@ -95,37 +70,10 @@ fn cuts() -> impl Strategy<Value = Vec<Cut>> {
 
 fn cut_by(script: &Script, cuts: &[Cut]) -> Vec<Owned> {
     let mut cuts = cuts.iter().cycle();
-    cut_by_content(&script.runs, |bytes| match cuts.next() {
+    cut(&script.runs, |bytes| match cuts.next() {
         Some(Cut::After(len)) => *len,
         _ => bytes.windows(2).position(|two| two == b"\n*").map_or(bytes.len(), |at| at + 1),
     })
-}
-
-fn thin(pieces: Vec<Owned>, fates: &[Fate], step_ns: u64) -> Vec<Owned> {
-    let mut thinned: Vec<Owned> = Vec::new();
-    let mut overtaken = None;
-    for (number, mut piece) in pieces.into_iter().enumerate() {
-        let fate = fates[number % fates.len()];
-        if fate == Fate::Overtaken && overtaken.is_none() {
-            overtaken = Some(piece);
-            continue;
-        }
-        match fate {
-            Fate::Lost => {}
-            Fate::Cut => {
-                piece.bytes.truncate(piece.bytes.len() / 2);
-                thinned.push(piece);
-            }
-            Fate::Twice => thinned.extend([piece.clone(), piece]),
-            Fate::Passes | Fate::Overtaken => thinned.push(piece),
-        }
-        thinned.extend(overtaken.take());
-    }
-    thinned.extend(overtaken);
-    for (number, piece) in (0..).zip(&mut thinned) {
-        piece.at = number * step_ns;
-    }
-    thinned
 }
 
 proptest! {
@@ -138,7 +86,11 @@ proptest! {
         fates in fates(),
         step_ns in prop_oneof![Just(1000_u64), Just(400_000_000)],
     ) {
-        let (lines, _) = tell(Fidelity::Heads, &thin(cut_by(&script, &cuts), &fates, step_ns));
+        let mut pieces = meet(&cut_by(&script, &cuts), &fates, 0);
+        for (number, piece) in (0..).zip(&mut pieces) {
+            piece.at = number * step_ns;
+        }
+        let (lines, _) = tell(Fidelity::Heads, &pieces);
         check_nothing_is_invented(&script, &lines)?;
     }
 

@@ -7,26 +7,10 @@ Prints `produced` or `fetched`, topic, partition and traceparent of every record
 import asyncio
 import sys
 
+from shop import EACH, PARTITIONS, records, tell
+
 LIBRARY, PORT, TOPIC, *CODECS = sys.argv[1:]
 BROKER = f"127.0.0.1:{PORT}"
-PARTITIONS = 2
-
-
-def trace(number: int) -> str:
-    return f"00-{number:032x}-{number:016x}-0{number % 2}"
-
-
-def records(codec: int):
-    """Partition, value and headers of what is produced with one codec: the last one has no headers."""
-    for place in range(4):
-        number = codec * 10 + place + 1
-        headers = [("traceparent", trace(number).encode()), ("authorization", b"secret"), ("x-tenant-id", b"acme")]
-        yield place % PARTITIONS, (f"value {number} " * 8).encode(), headers if place < 3 else []
-
-
-def tell(what: str, topic: str, partition: int, headers) -> None:
-    named = {name: value for name, value in headers or []}
-    print(what, topic, partition, named.get("traceparent", b"-").decode(), flush=True)
 
 
 def kafka_python(producing: dict, **versions) -> None:
@@ -46,7 +30,7 @@ def kafka_python(producing: dict, **versions) -> None:
     consumer = kafka.KafkaConsumer(
         bootstrap_servers=BROKER, client_id="billing", group_id=None, auto_offset_reset="earliest", **versions)
     consumer.assign([kafka.TopicPartition(TOPIC, partition) for partition in range(PARTITIONS)])
-    for _, record in zip(range(4 * len(CODECS)), consumer):
+    for _, record in zip(range(EACH * len(CODECS)), consumer):
         tell("fetched", record.topic, record.partition, record.headers)
     consumer.close()
 
@@ -67,7 +51,7 @@ async def aio() -> None:
         bootstrap_servers=BROKER, client_id="billing", group_id=None, auto_offset_reset="earliest")
     await consumer.start()
     consumer.assign([aiokafka.TopicPartition(TOPIC, partition) for partition in range(PARTITIONS)])
-    for _ in range(4 * len(CODECS)):
+    for _ in range(EACH * len(CODECS)):
         record = await consumer.getone()
         tell("fetched", record.topic, record.partition, record.headers)
     await consumer.stop()
@@ -86,7 +70,7 @@ def confluent() -> None:
         "bootstrap.servers": BROKER, "client.id": "billing", "group.id": "billing", "auto.offset.reset": "earliest",
         "enable.auto.commit": False})
     consumer.assign([confluent_kafka.TopicPartition(TOPIC, partition, 0) for partition in range(PARTITIONS)])
-    for _ in range(4 * len(CODECS)):
+    for _ in range(EACH * len(CODECS)):
         record = consumer.poll(5)
         if record is None or record.error():
             raise SystemExit(f"no record: {record and record.error()}")
