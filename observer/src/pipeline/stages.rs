@@ -45,8 +45,8 @@ pub(super) struct Stages {
     /// The same where the socket is not known. Such a connection is told once, and how long it lives nobody tells: they stay
     /// hidden.
     hidden: BTreeSet<(WorkloadId, Hidden)>,
-    /// Where the name of a topic is put together.
-    written: String,
+    /// The name of the topic that was met last, and what it is called by.
+    topic: (String, ServiceId),
     breaks: u64,
     ticked: Timestamp,
 }
@@ -85,7 +85,7 @@ impl Stages {
             workloads: BTreeSet::new(),
             hidden_by: FxHashMap::default(),
             hidden: BTreeSet::new(),
-            written: String::new(),
+            topic: (String::new(), Names::OVERFLOW_SERVICE),
             breaks: 0,
             ticked: Timestamp::default(),
         }
