@@ -31,6 +31,7 @@ impl Stages {
         let Some(owner) = client.observed() else { return };
         let uncounted = is_telemetry_topic(head.path) || self.is_ignored(&head);
         let context = self.extractors.extract(&head);
+        self.prefetch(&context, &[client]);
         if context.trace.valid().is_some() && !uncounted {
             self.ledger.takes_part(topic);
         }
