@@ -31,3 +31,5 @@ mod recent;
 pub mod sampling;
 pub mod time;
 pub mod yaml;
+
+pub use recent::Prefetch;

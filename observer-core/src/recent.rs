@@ -5,6 +5,7 @@
 //! not taken out of the index; its slot is known to be stale by its number. Memory is taken only as it is used.
 
 use std::hash::{BuildHasher, Hash};
+use std::ptr;
 use std::time::Duration;
 
 use foldhash::quality::RandomState;
@@ -27,6 +28,10 @@ const WAYS: usize = 16;
 const SET_LOAD: usize = 8;
 /// Bytes of the index for each entry, at the most: at least half of `SET_LOAD` in each set.
 const INDEX_BYTES: usize = WAYS * size_of::<u32>() * 2 / SET_LOAD;
+
+/// Asks the processor to load the cache line at an address beside other work. Whoever calls brings it: it takes an instruction
+/// that safe Rust does not have.
+pub type Prefetch = fn(*const u8);
 
 /// A bounded map of recent keys.
 #[derive(Debug)]
@@ -101,6 +106,19 @@ impl<K: Copy + Eq + Hash, V: Copy + Default> Recent<K, V> {
         let (_, place) = self.find(self.hash(key), key)?;
         let entry = self.entries.get(place)?;
         (at.since(entry.at) < self.memory).then_some(&entry.value)
+    }
+
+    /// Names the memory that [`Self::entry`] will touch for `key`. That of a key which nobody has seen is in no cache.
+    pub(crate) fn prefetch(&self, key: &K, prefetch: Prefetch) {
+        if let Some(set) = self.set(self.hash(key)) {
+            prefetch(ptr::from_ref(set).cast());
+        }
+    }
+
+    /// The key that is crowded out next.
+    pub(crate) fn next_evicted(&self) -> Option<&K> {
+        let full = self.used >= self.entries_max;
+        self.entries.get(self.first).filter(|entry| full && !entry.gone).map(|entry| &entry.key)
     }
 
     /// The value of `key`, which is new (`true`) or remembered (`false`). Where an older entry must go before its time, `evict`
@@ -264,6 +282,7 @@ impl<K: Copy + Eq + Hash, V: Copy + Default> Recent<K, V> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::cell::Cell;
     use std::collections::HashMap;
 
     const MEMORY: Duration = Duration::from_mins(10);
@@ -314,6 +333,44 @@ mod tests {
         told.extend(remembered);
         told.sort_unstable();
         assert_eq!(told, (0..100_000).collect::<Vec<_>>(), "each is told or remembered, once");
+    }
+
+    thread_local! {
+        static PREFETCHED: Cell<*const u8> = const { Cell::new(ptr::null()) };
+    }
+
+    #[test]
+    fn what_is_prefetched_is_where_the_entry_will_be_found() {
+        let mut recent: Recent<u64, u64> = Recent::new(64 * 1024, MEMORY);
+        for key in 0..1000 {
+            recent.prefetch(&key, |address| PREFETCHED.set(address));
+            recent.entry(Timestamp(key), key, |_| {});
+            let line = recent.index.as_ptr_range().start.cast::<u8>();
+            let slot = (PREFETCHED.get().addr() - line.addr()) / size_of::<u32>();
+            assert_eq!(PREFETCHED.get().addr() % 64, 0, "a cache line");
+            assert_eq!(
+                recent.place_of(recent.index[slot]),
+                Some(recent.place(recent.used - 1)),
+                "the newest of its set"
+            );
+        }
+    }
+
+    #[test]
+    fn the_next_key_to_be_crowded_out_is_known_once_all_places_are_taken() {
+        let mut recent: Recent<u64, u64> = Recent::new(0, MEMORY);
+        let mut right = 0;
+        for key in 0..10_000 {
+            let next = recent.next_evicted().copied();
+            let mut evicted = Vec::new();
+            recent.entry(Timestamp(key), key, |old| evicted.push(*old));
+            if let Some(next) = next {
+                assert_eq!(evicted.first(), Some(&next));
+                right += 1;
+            }
+        }
+        let early = recent.evicted() - right;
+        assert!(right > 9_000 && early < 500, "{right}, {early}");
     }
 
     #[test]

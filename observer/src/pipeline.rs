@@ -7,6 +7,7 @@
 mod declared;
 mod link;
 mod parties;
+mod prefetch;
 mod stages;
 mod stream_use;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::fact::Fact;
 use crate::ids::{SpanId, TenantId, TraceId, WorkloadId};
 use crate::limits::ARRIVED_MEMORY;
 use crate::names::Names;
-use crate::recent::Recent;
+use crate::recent::{Prefetch, Recent};
 use crate::time::Timestamp;
 
 /// A workload and a trace: 20 bytes.
@@ -185,6 +185,15 @@ impl Arrived {
         match arrival {
             Some(before) if before.at.after(ARRIVED_MEMORY) > at => before.again(at, context, tenant, weight),
             _ => *arrival = Some(Arrival::new(at, context, tenant, weight)),
+        }
+    }
+
+    /// Names the memory that [`Self::add`] and [`Self::find`] will touch for `trace`.
+    pub(super) fn prefetch(&self, workload: WorkloadId, trace: TraceId, prefetch: Prefetch) {
+        let key = Key::new(workload, trace);
+        self.recent.prefetch(&key, prefetch);
+        for key in [Some(&key), self.recent.next_evicted()].into_iter().flatten() {
+            self.evicted.prefetch(key.mixed(), prefetch);
         }
     }
 

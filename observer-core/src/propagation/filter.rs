@@ -1,8 +1,10 @@
 //! A Bloom filter with two generations: hashes come in, "never added" or "perhaps" goes out. Nothing is ever forgotten
 //! before its time; a full filter only says "perhaps" too often.
 
+use std::ptr;
 use std::time::Duration;
 
+use crate::recent::Prefetch;
 use crate::time::Timestamp;
 
 /// Bits that a hash sets, all in one 64-byte block, so that a look costs one cache line. With 16 bits an entry about one
@@ -42,6 +44,14 @@ impl Filter {
             for (word, mask) in block.iter_mut().zip(pattern(hash)) {
                 *word |= mask;
             }
+        }
+    }
+
+    /// Names the memory that a look for `hash` will touch.
+    pub(super) fn prefetch(&self, hash: u64, prefetch: Prefetch) {
+        let place = self.place(hash);
+        for block in [&self.young, &self.old].into_iter().filter_map(|blocks| blocks.get(place)) {
+            prefetch(ptr::from_ref(block).cast());
         }
     }
 

@@ -12,8 +12,9 @@ pub enum NoHop {
     Probe,
 }
 
-/// gRPC services, as prefixes of the path.
-const SERVICES: [(&str, NoHop); 7] = [
+/// Beginnings of the paths of POST and PUT that mean telemetry or a probe by themselves.
+const BEGINNINGS: [(&str, NoHop); 14] = [
+    // gRPC services.
     ("/opentelemetry.proto.collector.", NoHop::Telemetry),
     ("/jaeger.api_v2.", NoHop::Telemetry),
     ("/jaeger.api_v3.", NoHop::Telemetry),
@@ -21,20 +22,16 @@ const SERVICES: [(&str, NoHop); 7] = [
     ("/datadog.trace", NoHop::Telemetry),
     ("/grpc.health.v1.Health/", NoHop::Probe),
     ("/grpc.reflection.", NoHop::Probe),
+    ("/otlp/v1/", NoHop::Telemetry),           // OTLP/HTTP behind Prometheus, Mimir, Loki
+    ("/api/v1/otlp/v1/", NoHop::Telemetry),    // Prometheus' own OTLP receiver
+    ("/metrics/job/", NoHop::Telemetry),       // Prometheus Pushgateway
+    ("/telemetry/proxy/", NoHop::Telemetry),   // Datadog instrumentation telemetry
+    ("/evp_proxy/", NoHop::Telemetry),         // Datadog event proxy
+    ("/profiling/v1/input", NoHop::Telemetry), // Datadog profiler
+    ("/dogstatsd/v2/proxy", NoHop::Telemetry), // Datadog metrics over HTTP
 ];
-
-/// Paths of POST and PUT that mean telemetry by themselves.
-const SENT_PREFIXES: [&str; 7] = [
-    "/otlp/v1/",           // OTLP/HTTP behind Prometheus, Mimir, Loki
-    "/api/v1/otlp/v1/",    // Prometheus' own OTLP receiver
-    "/metrics/job/",       // Prometheus Pushgateway
-    "/telemetry/proxy/",   // Datadog instrumentation telemetry
-    "/evp_proxy/",         // Datadog event proxy
-    "/profiling/v1/input", // Datadog profiler
-    "/dogstatsd/v2/proxy", // Datadog metrics over HTTP
-];
-/// The same as ends of the path: collectors are often mounted below some prefix.
-const SENT_SUFFIXES: [&str; 12] = [
+/// Ends of such paths: collectors are often mounted below some prefix.
+const ENDS: [&str; 12] = [
     "/api/v2/spans", // Zipkin (zipkin-api.yaml)
     "/api/v1/spans",
     "/v0.3/traces", // Datadog agent (trace-agent API)
@@ -84,9 +81,7 @@ const AGENTS: [(&str, NoHop); 14] = [
 
 /// Whether a request is telemetry or a probe rather than a hop; `None` for a hop. `path` without its query.
 pub fn no_hop(method: &str, path: &str, content_type: Option<&[u8]>, user_agent: Option<&[u8]>) -> Option<NoHop> {
-    if let Some(&(_, kind)) =
-        user_agent.and_then(|agent| AGENTS.iter().find(|(prefix, _)| agent.starts_with(prefix.as_bytes())))
-    {
+    if let Some(kind) = user_agent.and_then(|agent| beginning(agent, 0, &AGENTS, AGENT_LETTERS)) {
         return Some(kind);
     }
     match method {
@@ -97,8 +92,11 @@ pub fn no_hop(method: &str, path: &str, content_type: Option<&[u8]>, user_agent:
 }
 
 fn sent(path: &str, content_type: &[u8]) -> Option<NoHop> {
-    if let Some(&(_, kind)) = SERVICES.iter().find(|(prefix, _)| path.starts_with(prefix)) {
+    if let Some(kind) = beginning(path.as_bytes(), 1, &BEGINNINGS, PATH_LETTERS) {
         return Some(kind);
+    }
+    if path.bytes().last().is_none_or(|last| LAST_LETTERS & bit(last) == 0) {
+        return None;
     }
     let protobuf = has_type(content_type, "application/x-protobuf");
     let thrift = has_type(content_type, "application/x-thrift")
@@ -106,9 +104,47 @@ fn sent(path: &str, content_type: &[u8]) -> Option<NoHop> {
     let telemetry = OTLP.contains(&path)
         || (protobuf && OTLP.iter().any(|suffix| path.ends_with(suffix)))
         || (thrift && path.ends_with(JAEGER))
-        || SENT_PREFIXES.iter().any(|prefix| path.starts_with(prefix))
-        || SENT_SUFFIXES.iter().any(|suffix| path.ends_with(suffix));
+        || ENDS.iter().any(|suffix| path.ends_with(suffix));
     telemetry.then_some(NoHop::Telemetry)
+}
+
+/// What the beginning of `text` in a table means. Most texts differ from all of them in the letter at `letter`, by which they
+/// are told apart first.
+fn beginning(text: &[u8], letter: usize, table: &[(&str, NoHop)], letters: u64) -> Option<NoHop> {
+    text.get(letter).filter(|&&letter| letters & bit(letter) != 0)?;
+    table.iter().find(|(start, _)| text.starts_with(start.as_bytes())).map(|&(_, kind)| kind)
+}
+
+/// The second letters of [`BEGINNINGS`], behind the slash.
+const PATH_LETTERS: u64 = letters(&BEGINNINGS, 1);
+/// The first letters of [`AGENTS`].
+const AGENT_LETTERS: u64 = letters(&AGENTS, 0);
+/// The last letters of [`ENDS`], [`OTLP`] and [`JAEGER`].
+const LAST_LETTERS: u64 = last_letters(&ENDS) | last_letters(&OTLP) | last_letters(&[JAEGER]);
+
+#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "runs in the compiler, over constants")]
+const fn letters(table: &[(&str, NoHop)], letter: usize) -> u64 {
+    let (mut letters, mut at) = (0, 0);
+    while at < table.len() {
+        letters |= bit(table[at].0.as_bytes()[letter]);
+        at += 1;
+    }
+    letters
+}
+
+#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "runs in the compiler, over constants")]
+const fn last_letters(words: &[&str]) -> u64 {
+    let (mut letters, mut at) = (0, 0);
+    while at < words.len() {
+        letters |= bit(words[at].as_bytes()[words[at].len() - 1]);
+        at += 1;
+    }
+    letters
+}
+
+/// A bit of its own for each letter.
+const fn bit(letter: u8) -> u64 {
+    1_u64.wrapping_shl(letter as u32 & 63)
 }
 
 /// Whether a `Content-Type` names a media type, with or without parameters, in any case (RFC 9110 section 8.3.1).
@@ -156,5 +192,19 @@ mod tests {
             let optional = |index: usize| words.get(index).filter(|word| **word != "-").map(|word| word.as_bytes());
             assert_eq!(no_hop(words[0], words[1], optional(2), optional(3)), expected, "{request}");
         }
+    }
+
+    #[test]
+    fn every_beginning_and_end_of_the_tables_is_found() {
+        for (path, kind) in BEGINNINGS {
+            assert_eq!(no_hop("POST", path, None, None), Some(kind), "{path}");
+        }
+        for (agent, kind) in AGENTS {
+            assert_eq!(no_hop("GET", "/", None, Some(agent.as_bytes())), Some(kind), "{agent}");
+        }
+        for path in ENDS.into_iter().chain(OTLP) {
+            assert_eq!(no_hop("PUT", path, None, None), Some(NoHop::Telemetry), "{path}");
+        }
+        assert_eq!(no_hop("POST", "", None, Some(b"")), None);
     }
 }

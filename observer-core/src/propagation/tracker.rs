@@ -10,8 +10,9 @@ use super::view::{Hidden, View};
 use super::{Answer, Cause, ErrorSeen, Hop, Inbound, Outbound, Outcome, weight};
 use crate::context::{Sampled, TraceContext, TraceFact};
 use crate::fact::Fact;
-use crate::ids::{ConnectionId, WorkloadId};
+use crate::ids::{ConnectionId, TraceId, WorkloadId};
 use crate::limits::{ARRIVED_MEMORY, CAUSE_MEMORY, Limits};
+use crate::recent::Prefetch;
 use crate::time::Timestamp;
 
 /// The share of the memory (1/n) for traces that arrived: at the default 16 MiB, some 120,000 traces kept in full and the
@@ -91,6 +92,14 @@ impl Propagation {
             since: None,
             refused_until: Timestamp(0),
             workloads_refused: 0,
+        }
+    }
+
+    /// A message with `trace` is about to be told at `workload`: names the memory that will be touched.
+    pub fn prefetch(&self, workload: WorkloadId, trace: TraceId, prefetch: Prefetch) {
+        // At a workload that nothing ever reached nobody looks.
+        if self.workloads.contains_key(&workload) {
+            self.arrived.prefetch(workload, trace, prefetch);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::context::Sampled;
 use crate::ids::{ServiceId, TenantId, TraceId};
 use crate::limits::{ARRIVED_MEMORY, Limits};
 use crate::names::Names;
-use crate::recent::Recent;
+use crate::recent::{Prefetch, Recent};
 use crate::time::Timestamp;
 
 /// The share of the memory limit that the memory of traces may take: one in this many. With 128 MiB: 209,000 traces of up to
@@ -130,6 +130,11 @@ impl Traces {
             series: Series::new(limits.memory_bytes),
             refused: 0,
         }
+    }
+
+    /// A message with `trace` is about to be told: names the memory that will be touched.
+    pub fn prefetch(&self, trace: TraceId, prefetch: Prefetch) {
+        self.known.prefetch(&Key::new(trace, 0), prefetch);
     }
 
     /// Takes the next message. Returns whether its trace is counted with it: the first at this service and point.

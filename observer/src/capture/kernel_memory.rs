@@ -1,4 +1,5 @@
-//! Memory shared with the kernel, and the one system call that no crate wraps: the only unsafe code of this program.
+//! Memory shared with the kernel, and the one system call that no crate wraps: the only unsafe code of this program but for one
+//! instruction (`pipeline/prefetch.rs`).
 //!
 //! The ring buffer is read here rather than by aya's reader, which publishes its position after every record: the kernel reads
 //! that position for every record it writes, so the cache line would wander between two CPUs twice a record.

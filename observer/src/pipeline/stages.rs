@@ -21,9 +21,9 @@ use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::Progress;
 use super::link::Link;
 use super::parties::{EndAt, Known, Parties, Party};
+use super::{Progress, prefetch};
 use crate::config::Config;
 use crate::output::snapshot::{ErrorCount, TableUse};
 use crate::pattern::Pattern;
@@ -45,8 +45,8 @@ pub(super) struct Stages {
     /// The same where the socket is not known. Such a connection is told once, and how long it lives nobody tells: they stay
     /// hidden.
     hidden: BTreeSet<(WorkloadId, Hidden)>,
-    /// Where the name of a topic is put together.
-    written: String,
+    /// The name of the topic that was met last, and what it is called by.
+    topic: (String, ServiceId),
     breaks: u64,
     ticked: Timestamp,
 }
@@ -85,7 +85,7 @@ impl Stages {
             workloads: BTreeSet::new(),
             hidden_by: FxHashMap::default(),
             hidden: BTreeSet::new(),
-            written: String::new(),
+            topic: (String::new(), Names::OVERFLOW_SERVICE),
             breaks: 0,
             ticked: Timestamp::default(),
         }
@@ -117,16 +117,17 @@ impl Stages {
             MessageBody::Request(head) => {
                 link.client = Some(message.from);
                 let context = self.extractors.extract(head);
+                let host = header(head, HeaderName::HOST).and_then(|host| std::str::from_utf8(host).ok());
+                let host = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
+                let client = parties.party(known, (message.from, false), ends, host, &mut self.names);
+                let server = parties.party(known, (message.from.other(), true), ends, host, &mut self.names);
+                self.prefetch(&context, &[client, server]);
                 let number = message.exchange.unwrap_or_default();
                 let telemetry = Self::no_hop(head);
                 let uncounted = telemetry.is_some() || self.is_ignored(head);
                 if uncounted {
                     link.leave_out(number);
                 }
-                let host = header(head, HeaderName::HOST).and_then(|host| std::str::from_utf8(host).ok());
-                let host = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
-                let client = parties.party(known, (message.from, false), ends, host, &mut self.names);
-                let server = parties.party(known, (message.from.other(), true), ends, host, &mut self.names);
                 if telemetry == Some(NoHop::Telemetry)
                     && head.method != "GET"
                     && let Some(owner) = client.observed()
@@ -184,6 +185,15 @@ impl Stages {
                     self.ledger.unattributed(owner.service, server.service(), *count);
                 }
             }
+        }
+    }
+
+    /// Begins to load what is kept of the trace of a message: waiting for memory would cost more than all else that is done.
+    fn prefetch(&self, context: &MessageContext, ends: &[Party]) {
+        let Some(trace) = context.trace.valid() else { return };
+        self.traces.prefetch(trace.trace_id, prefetch::line);
+        for owner in ends.iter().filter_map(|end| end.observed()) {
+            self.propagation.prefetch(owner.workload, trace.trace_id, prefetch::line);
         }
     }
 

@@ -5,6 +5,7 @@ use super::grpc::{http_status, is_grpc};
 use super::hpack::{Fields, First};
 use super::streams::{Answer, Stream, Streams};
 use crate::decode::Output;
+use crate::decode::http1::head::Wanted;
 use crate::message::{End, Header, HeaderName, Message, MessageBody, Protocol, RequestHead, ResponseHead};
 use crate::time::Timestamp;
 
@@ -66,7 +67,8 @@ impl Talk {
         let (exchange, protocol) = (self.streams.ask(), self.protocol);
         let method = std::str::from_utf8(fields.method()).unwrap_or_default();
         let path = String::from_utf8_lossy(fields.path());
-        let headers = fields.headers();
+        let mut headers = Wanted::new();
+        fields.headers(&mut headers);
         let head = RequestHead { method, path: &path, headers: headers.as_slice(), complete: !fields.hidden };
         let (from, body) = (self.client, MessageBody::Request(head));
         (out.tell)(Message { at, from, exchange: Some(exchange), protocol, body });
@@ -225,7 +227,8 @@ impl Talk {
         out: &mut Output<'_>,
     ) {
         let upgraded = connects && fields.status.is_some_and(|status| (200..300).contains(&status));
-        let (headers, complete) = (fields.headers(), !fields.hidden);
+        let (mut headers, complete) = (Wanted::new(), !fields.hidden);
+        fields.headers(&mut headers);
         let headers = headers.as_slice();
         self.tell(&Told { at, exchange, protocol, status, headers, complete, upgraded }, out);
     }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use observer_core::ids::ServiceId;
 use observer_core::message::{End, Message, Protocol, Record, RequestHead, Way};
+use observer_core::names::Names;
 use observer_core::propagation::{Hidden, is_telemetry_topic};
 use observer_core::time::Timestamp;
 
@@ -30,6 +31,7 @@ impl Stages {
         let Some(owner) = client.observed() else { return };
         let uncounted = is_telemetry_topic(head.path) || self.is_ignored(&head);
         let context = self.extractors.extract(&head);
+        self.prefetch(&context, &[client]);
         if context.trace.valid().is_some() && !uncounted {
             self.ledger.takes_part(topic);
         }
@@ -117,9 +119,49 @@ impl Stages {
 
     /// A topic as a peer: `kafka:orders`.
     fn topic(&mut self, protocol: Protocol, topic: &str) -> ServiceId {
-        self.written.clear();
         let topic = if topic.is_empty() { "?" } else { topic };
-        let _ = write!(self.written, "{}:{topic}", protocol.as_str());
-        self.names.peer(&self.written)
+        let (written, id) = &mut self.topic;
+        let known = written.strip_prefix(protocol.as_str()).and_then(|rest| rest.strip_prefix(':'));
+        // The records of a batch come one after another. A name that found no room is counted each time.
+        if known != Some(topic) || *id == Names::OVERFLOW_SERVICE {
+            written.clear();
+            let _ = write!(written, "{}:{topic}", protocol.as_str());
+            *id = self.names.peer(written);
+        }
+        *id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use observer_core::limits::Limits;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_topic_has_one_name_in_each_protocol_whatever_stood_before_it() {
+        let mut stages = Stages::new(&Config::default());
+        let (kafka, nats) = (Protocol::Kafka, Protocol::Nats);
+        for (protocol, topic, name) in [
+            (kafka, "orders", "kafka:orders"),
+            (kafka, "orders", "kafka:orders"),
+            (nats, "orders", "nats:orders"),
+            (kafka, "order", "kafka:order"),
+            (kafka, "", "kafka:?"),
+            (kafka, "?", "kafka:?"),
+            (kafka, "orders", "kafka:orders"),
+        ] {
+            let id = stages.topic(protocol, topic);
+            assert_eq!(stages.names.service_name(id), name);
+        }
+    }
+
+    #[test]
+    fn each_record_of_a_topic_without_room_is_counted() {
+        let limits = Limits { services: 1, ..Limits::default() };
+        let mut stages = Stages::new(&Config { limits, ..Config::default() });
+        let [known, ..] = ["orders", "late", "late"].map(|topic| stages.topic(Protocol::Kafka, topic));
+        assert_eq!((stages.topic(Protocol::Kafka, "orders"), stages.names.services_overflowed()), (known, 2));
     }
 }

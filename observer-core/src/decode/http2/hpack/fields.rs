@@ -226,9 +226,8 @@ impl Fields {
         self.named().find(|(found, _)| *found == name).map(|(_, range)| self.value(range).trim_ascii())
     }
 
-    /// The wanted headers: `:authority` as the host, then those of the block in their order.
-    pub(in crate::decode::http2) fn headers(&self) -> Wanted<'_> {
-        let mut wanted = Wanted::new();
+    /// Puts in the wanted headers: `:authority` as the host, then those of the block in their order.
+    pub(in crate::decode::http2) fn headers<'f>(&'f self, wanted: &mut Wanted<'f>) {
         let host = self.authority.map(|range| (HeaderName::HOST, range));
         let traced = self.named().any(|(name, _)| name == HeaderName::TRACEPARENT);
         let shaped = self.shaped.filter(|_| !traced && !self.shaped_often);
@@ -236,7 +235,6 @@ impl Fields {
         for (name, range) in host.into_iter().chain(shaped).chain(self.named()) {
             wanted.push(Header { name, value: self.value(range).trim_ascii() });
         }
-        wanted
     }
 
     pub(in crate::decode::http2) fn buffered_bytes(&self) -> usize {

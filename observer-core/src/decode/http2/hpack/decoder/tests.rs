@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::*;
+use crate::decode::http1::head::Wanted;
 use crate::message::HeaderName;
 
 fn hex(text: &str) -> Vec<u8> {
@@ -22,7 +23,9 @@ fn told(fields: &Fields, interest: &Interest) -> String {
         Some(status) => status.to_string(),
         None => format!("{} {}", text(fields.method()), text(fields.path())),
     };
-    for header in fields.headers().as_slice() {
+    let mut headers = Wanted::new();
+    fields.headers(&mut headers);
+    for header in headers.as_slice() {
         let _ = write!(line, " | {}: {}", interest.name(header.name), text(header.value));
     }
     line + if fields.hidden { " | hidden" } else { "" }
