@@ -22,7 +22,6 @@ use observer_core::limits::Limits;
 use observer_core::message::End;
 use observer_core::propagation::Hidden;
 use observer_core::time::Timestamp;
-use observer_ebpf::broker::is_of_redis;
 use observer_ebpf::flow::LeftOut;
 use rustc_hash::FxHashSet;
 use std::time::Duration;
@@ -35,7 +34,7 @@ use declared::Declared;
 use link::Link;
 use parties::{EndAt, Known, Parties};
 use stages::Stages;
-use stream_use::StreamUse;
+use stream_use::{StreamUse, looks_like_redis};
 
 /// What the events come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -406,12 +405,6 @@ impl Pipeline {
 /// Whether none of the sockets of a connection is known to have begun while it was observed.
 fn is_older(begun: &FxHashSet<SocketId>, ends: &[EndAt; 2]) -> bool {
     ends.iter().filter_map(|end| end.socket).all(|socket| !begun.contains(&socket))
-}
-
-/// Whether bytes begin like what the kernel takes for Redis.
-fn looks_like_redis(bytes: &[u8]) -> bool {
-    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    bytes.first_chunk().is_some_and(|low| is_of_redis(u64::from_le_bytes(*low), len))
 }
 
 /// The ends of a flow as a tap sees them, and the one that it stands at; on an interface either may be of this host.

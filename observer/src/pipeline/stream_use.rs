@@ -4,6 +4,7 @@
 use observer_core::connection::Packet;
 use observer_core::decode::Conversation;
 use observer_core::message::End;
+use observer_ebpf::broker::is_of_redis;
 use observer_ebpf::flow::LeftOut;
 
 /// Bytes that a stretch which nobody needs must have left to be worth a word to the kernel: a packet at most comes meanwhile.
@@ -45,4 +46,10 @@ impl StreamUse {
         self.unknown = 0;
         LeftOut::Stream
     }
+}
+
+/// Whether bytes begin like what the kernel takes for Redis.
+pub(super) fn looks_like_redis(bytes: &[u8]) -> bool {
+    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    bytes.first_chunk().is_some_and(|low| is_of_redis(u64::from_le_bytes(*low), len))
 }
