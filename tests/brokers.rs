@@ -1,6 +1,7 @@
 //! Records that pass through RabbitMQ, NATS and Redis: what the producer, the consumer and who is called by it logged, and what the
 //! observer reported, exactly. Nothing of it is told of the brokers.
 
+mod place;
 mod records;
 mod service;
 
@@ -81,7 +82,7 @@ fn rabbitmq(_: &Runtimes, place: &Path) -> Result<Broker> {
     let names = start("epmd", "rabbitmq-server", &["-debug"], &names_settings, "epmd running")?;
     let settings: Vec<_> = names_settings.into_iter().chain(settings).collect();
     let server = start(SERVER, "rabbitmq-server", &[], &settings, "completed with")?;
-    Ok(Broker { programs: vec![server, names], address: node.to_string() })
+    Ok(Broker { programs: vec![server, names], address: node.to_string(), certificate: None })
 }
 
 fn nats(_: &Runtimes, place: &Path) -> Result<Broker> {
@@ -89,7 +90,7 @@ fn nats(_: &Runtimes, place: &Path) -> Result<Broker> {
     let (host, port, store) = (address.ip().to_string(), address.port().to_string(), place.display().to_string());
     let arguments = ["--addr", &host, "--port", &port, "--jetstream", "--store_dir", &store];
     let server = start("nats-server", "nats-server", &arguments, &[], "Server is ready")?;
-    Ok(Broker { programs: vec![server], address: address.to_string() })
+    Ok(Broker { programs: vec![server], address: address.to_string(), certificate: None })
 }
 
 fn redis(_: &Runtimes, place: &Path) -> Result<Broker> {
@@ -97,7 +98,7 @@ fn redis(_: &Runtimes, place: &Path) -> Result<Broker> {
     let (host, port, place) = (address.ip().to_string(), address.port().to_string(), place.display().to_string());
     let arguments = ["--bind", &host, "--port", &port, "--dir", &place, "--save", ""];
     let server = start("redis-server", "redis-server", &arguments, &[], "Ready to accept connections")?;
-    Ok(Broker { programs: vec![server], address: address.to_string() })
+    Ok(Broker { programs: vec![server], address: address.to_string(), certificate: None })
 }
 
 #[test]

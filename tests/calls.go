@@ -19,6 +19,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
@@ -185,14 +186,24 @@ func main() {
 	listen, next, peer, path := os.Args[2], os.Args[3], os.Args[4], os.Args[5]
 	file, err := os.Create(path)
 	must(err)
+	client, secure := grpc.WithInsecure(), []grpc.ServerOption{}
+	// Files; with them everything goes over TLS.
+	if certificate, key := os.Getenv("CERTIFICATE"), os.Getenv("KEY"); certificate != "" {
+		trusted, err := credentials.NewClientTLSFromFile(certificate, "")
+		must(err)
+		client = grpc.WithTransportCredentials(trusted)
+		own, err := credentials.NewServerTLSFromFile(certificate, key)
+		must(err)
+		secure = append(secure, grpc.Creds(own))
+	}
 	own := &service{peer: peer, log: json.NewEncoder(file)}
 	if next != "-" {
-		own.next, err = grpc.Dial(next, grpc.WithInsecure(), grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{})))
+		own.next, err = grpc.Dial(next, client, grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{})))
 		must(err)
 	}
 	listener, err := net.Listen("tcp", listen)
 	must(err)
-	server := grpc.NewServer(grpc.CustomCodec(raw{}), grpc.UnknownServiceHandler(own.serve))
+	server := grpc.NewServer(append(secure, grpc.CustomCodec(raw{}), grpc.UnknownServiceHandler(own.serve))...)
 	fmt.Println("ready")
 	must(server.Serve(listener))
 }

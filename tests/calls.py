@@ -12,6 +12,7 @@ stream it keeps. Then it ends those that fail at their end, says that it is done
 """
 
 import json
+import os
 import queue
 import random
 import secrets
@@ -32,7 +33,25 @@ STREAMS = ("Gathers", "Pours", "Talks", "Quits")
 FAIL = ("Fails", "Breaks", "Quits")
 # Calls over a connection before its customer says that it is ready.
 WARMING = 20
-CHANNEL = None if NEXT == "-" else grpc.insecure_channel(NEXT)
+# Files; with them everything goes over TLS.
+CERTIFICATE, KEY = (os.environ.get(name) for name in ("CERTIFICATE", "KEY"))
+
+
+def channel():
+    if not CERTIFICATE:
+        return grpc.insecure_channel(NEXT)
+    with open(CERTIFICATE, "rb") as certificate:
+        return grpc.secure_channel(NEXT, grpc.ssl_channel_credentials(certificate.read()))
+
+
+def listen(server):
+    if not CERTIFICATE:
+        return server.add_insecure_port(LISTEN)
+    with open(CERTIFICATE, "rb") as certificate, open(KEY, "rb") as key:
+        return server.add_secure_port(LISTEN, grpc.ssl_server_credentials([(key.read(), certificate.read())]))
+
+
+CHANNEL = None if NEXT == "-" else channel()
 
 
 def write(kind, path, headers, **more):
@@ -159,7 +178,7 @@ if LISTEN == "-":
 else:
     server = grpc.server(ThreadPoolExecutor(16))
     server.add_generic_rpc_handlers((Services(),))
-    assert server.add_insecure_port(LISTEN), "the port is taken"
+    assert listen(server), "the port is taken"
     server.start()
     print("ready", flush=True)
     server.wait_for_termination()

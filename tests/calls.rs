@@ -2,7 +2,8 @@
 //!
 //!     calls NAME LISTEN NEXT PEER LOG
 //!
-//! Every call is passed on to NEXT ("-": answered here), but for the context, which it carries on as instrumentation does.
+//! Every call is passed on to NEXT ("-": answered here), but for the context, which it carries on as instrumentation does. With the
+//! files CERTIFICATE and KEY everything goes over TLS.
 
 use std::collections::hash_map::RandomState;
 use std::convert::Infallible;
@@ -23,7 +24,7 @@ use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
 use tonic::metadata::{AsciiMetadataKey, MetadataMap};
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status};
 
 /// Answers of a call, and the error that it ends with, if it does.
@@ -183,7 +184,16 @@ fn random() -> u64 {
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [_, listen, next, peer, log] = &arguments[..] else { anyhow::bail!("calls NAME LISTEN NEXT PEER LOG") };
-    let next = (next != "-").then(|| Endpoint::from_shared(format!("http://{next}"))).transpose()?;
+    let certificate = std::env::var_os("CERTIFICATE").map(std::fs::read).transpose()?;
+    let key = std::env::var_os("KEY").map(std::fs::read).transpose()?;
+    let scheme = if certificate.is_some() { "https" } else { "http" };
+    let mut next = (next != "-").then(|| Endpoint::from_shared(format!("{scheme}://{next}"))).transpose()?;
+    let mut builder = Server::builder();
+    if let (Some(certificate), Some(key)) = (certificate, key) {
+        let trusted = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&certificate));
+        next = next.map(|next| next.tls_config(trusted)).transpose()?;
+        builder = builder.tls_config(ServerTlsConfig::new().identity(Identity::from_pem(certificate, key)))?;
+    }
     let service = Arc::new(Service {
         next: next.map(|endpoint| endpoint.connect_lazy()),
         peer: peer.clone(),
@@ -202,6 +212,6 @@ async fn main() -> Result<()> {
         }
     });
     println!("ready");
-    Server::builder().serve_with_incoming(served, incoming).await?;
+    builder.serve_with_incoming(served, incoming).await?;
     Ok(())
 }

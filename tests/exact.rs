@@ -6,7 +6,10 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use observer_core::audit::path::Begins;
+use observer_core::audit::report::{Code, Finding, Report};
+use observer_core::audit::runs::{Runs, Runtime};
 use testbed::observer::{Observer, binary};
 use testbed::shop::{Fault, Shop, names};
 use testbed::site::{Namespace, Site};
@@ -24,6 +27,8 @@ const SERIAL: Plan =
 struct Outcome {
     logged: Facts,
     observed: Facts,
+    report: Report,
+    table: String,
 }
 
 /// Opens a shop with every fault, observes it while customers order by `plan`, and compares nothing yet.
@@ -71,7 +76,7 @@ fn observe_by(source: &str, name: &str, site: &Site, plan: Plan) -> Result<Outco
     let counted: u64 =
         logged.requests.iter().filter(|((name, _), _)| name == "gateway").map(|(_, row)| row.all()).sum();
     assert_eq!(counted, sent.requests, "the gateway's log and the customers' own count disagree");
-    Ok(Outcome { logged, observed: reported(&report, &services) })
+    Ok(Outcome { logged, observed: reported(&report, &services), report, table })
 }
 
 fn free_address() -> Result<SocketAddr> {
@@ -88,10 +93,55 @@ fn assert_everything_is_exact(outcome: &Outcome) {
     assert_eq!(outcome.observed.errors, outcome.logged.errors);
 }
 
-#[test]
-fn with_one_order_at_a_time_everything_is_as_the_services_know_it() -> Result<()> {
-    assert_everything_is_exact(&observe("serial", &LOOPBACK, SERIAL)?);
+/// What the culprits of the two planted breaks run is named, and what to change there.
+fn assert_culprits_are_named(Outcome { report, table, .. }: &Outcome) -> Result<()> {
+    let broken = |code, service: &str| -> Result<(&Finding, &Runs)> {
+        let finding =
+            report.findings.iter().find(|finding| finding.code == code && finding.service.as_deref() == Some(service));
+        let finding = finding.with_context(|| format!("{service} is not accused of {code:?}"))?;
+        Ok((finding, finding.runs.first().with_context(|| format!("what {service} runs is not known"))?))
+    };
+    // fetch is not instrumented, though what would do that is installed.
+    let (finding, runs) = broken(Code::ContextLost, "inventory")?;
+    assert_eq!((runs.runtime, &runs.unread, finding.runs.len()), (Runtime::Node, &None, 1));
+    assert!(runs.has("@opentelemetry/instrumentation-undici") && runs.has("express"), "{runs:?}");
+    let remedy = "in inventory: register the instrumentation of its client before the client is loaded";
+    assert!(finding.remedy.starts_with(remedy), "{}", finding.remedy);
+    // A thread does not get the context.
+    let (finding, runs) = broken(Code::TraceRestarted, "pricing")?;
+    assert_eq!((runs.runtime, &runs.unread, finding.runs.len()), (Runtime::Python, &None, 1));
+    assert!(runs.has("fastapi") && runs.has("opentelemetry-instrumentation-httpx"), "{runs:?}");
+    assert!(finding.remedy.contains("contextvars.copy_context().run"), "{}", finding.remedy);
+    assert!(finding.remedy.contains("install opentelemetry-instrumentation-threading"), "{}", finding.remedy);
+    assert!(table.contains("CPython") && table.contains("Node.js"), "{table}");
     Ok(())
+}
+
+/// The way on which traces came to the two planted breaks is named, of every request that broke one: half of the traces begin with the
+/// customers, the others at the gateway.
+fn assert_paths_are_named(Outcome { report, table, .. }: &Outcome) -> Result<()> {
+    for (code, culprit, to) in
+        [(Code::ContextLost, "inventory", "warehouse"), (Code::TraceRestarted, "pricing", "discounts")]
+    {
+        let is_it = |finding: &&Finding| finding.code == code && finding.service.as_deref() == Some(culprit);
+        let finding = report.findings.iter().find(is_it).with_context(|| format!("{culprit} is not accused"))?;
+        let path = finding.path.as_ref().with_context(|| format!("how traces came to {culprit} is not told"))?;
+        let services: Vec<&str> =
+            path.services.iter().map(String::as_str).skip_while(|name| *name == "customers").collect();
+        assert_eq!((&services[..], path.to.as_str()), (&["gateway", "checkout", culprit][..], to), "{path:?}");
+        assert_eq!((path.begins, path.of), (Begins::Started, finding.count), "{path:?}");
+        assert!(path.count * 2 >= path.of, "{path:?}");
+        assert!(table.contains(&format!("gateway → checkout → {culprit} ┄ {to}")), "{table}");
+    }
+    Ok(())
+}
+
+#[test]
+fn with_one_order_at_a_time_everything_is_as_the_services_know_it_and_culprits_and_paths_are_named() -> Result<()> {
+    let outcome = observe("serial", &LOOPBACK, SERIAL)?;
+    assert_everything_is_exact(&outcome);
+    assert_paths_are_named(&outcome)?;
+    assert_culprits_are_named(&outcome)
 }
 
 #[test]
@@ -123,7 +173,7 @@ fn connections_older_than_the_observer_are_observed_from_its_start_on() -> Resul
 #[test]
 fn at_sixteen_connections_all_requests_and_flags_are_exact_and_no_innocent_is_accused() -> Result<()> {
     let plan = Plan { orders: 1600, connections: 16, ..SERIAL };
-    let Outcome { logged, observed } = observe("parallel", &LOOPBACK, plan)?;
+    let Outcome { logged, observed, .. } = observe("parallel", &LOOPBACK, plan)?;
     assert_eq!(observed.requests, logged.requests);
     assert_eq!(observed.received, logged.received);
     assert_eq!(observed.started, logged.started);

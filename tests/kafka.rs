@@ -1,7 +1,11 @@
 //! Records that pass through Kafka, between real clients and a broker in memory: what the producer, the consumer and who is called
 //! by it logged, and what the observer reported, exactly. Nothing of it is told of the broker.
 
+mod place;
+mod probes;
 mod records;
+#[path = "secure/records.rs"]
+mod secure;
 mod service;
 
 use std::path::Path;
@@ -31,7 +35,7 @@ fn kafka(runtimes: &Runtimes, place: &Path) -> Result<Broker> {
     command.stdin(Stdio::piped());
     let mut program = Service::start(command)?;
     let address = program.line()?;
-    Ok(Broker { programs: vec![program], address })
+    Ok(Broker { programs: vec![program], address, certificate: None })
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //
 //     records.js NAME producer BROKER LISTEN LOG
 //     records.js NAME consumer BROKER NEXT PEER continues COUNTS LOG
+//
+// The broker is talked to over TLS where CERTIFICATE names a file.
 'use strict';
 
 const { randomBytes } = require('node:crypto');
@@ -91,5 +93,6 @@ async function consume(kafka, next, peer, _manner, counts) {
   });
 }
 
-const kafka = new Kafka({ clientId: name, brokers: [broker], logLevel: logLevel.ERROR });
+const ssl = process.env.CERTIFICATE && { ca: fs.readFileSync(process.env.CERTIFICATE) };
+const kafka = new Kafka({ clientId: name, brokers: [broker], ssl, logLevel: logLevel.ERROR });
 (role === 'producer' ? serve : consume)(kafka, ...rest);

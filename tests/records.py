@@ -6,7 +6,8 @@
     records.py NAME customer NEXT PEER KINDS ORDERS LOG           sends requests to the producer at NEXT, one after another
 
 A request for /KIND/WHAT makes a record of the topic orders-KIND: with the trace of the request (continues; many: ten records),
-without headers (loses), with another trace (restarts). What a kind is the library says, which LIBRARY names: a file of clients/.
+without headers (loses), with another trace (restarts). What a kind is the library says, which LIBRARY names: a file of clients/. The
+clients of Kafka talk over TLS where CERTIFICATE names a file.
 MANNER is what a consumer does with the trace of a record: it continues it, or links to it from a trace of its own. A consumer
 says that it is done after each of the COUNTS (by commas) of records. A customer makes each kind of order once before it says that
 it is ready; once a line comes in it makes ORDERS more. What was received and sent is written to LOG, a line of JSON each, as the

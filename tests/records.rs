@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,8 @@ use testbed::site::Site;
 use testbed::truth::{Facts, read, reported};
 use testbed::workspace;
 
-use crate::service::{Program, Service, only, place};
+use crate::place::{only, place};
+use crate::service::{Program, Service};
 
 pub(crate) const HERE: Site = Site::Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
 /// The producer, the consumer, and whom the consumer calls.
@@ -48,6 +49,8 @@ pub(crate) struct Broker {
     pub(crate) programs: Vec<Service>,
     /// Where it is: host and port.
     pub(crate) address: String,
+    /// Whom its clients trust, where they talk to it over TLS.
+    pub(crate) certificate: Option<PathBuf>,
 }
 
 /// A customer calls the producer, the consumer calls the ledger for each record.
@@ -85,11 +88,6 @@ impl Scene {
         let place = place(name)?;
         let [orders, ledger, metrics] = ports()?;
         let (orders, ledger) = (orders.to_string(), ledger.to_string());
-        let service = |program: &Program, name: &str, arguments: &[&str]| {
-            let mut command = program.command(name, &HERE, arguments, &place.join(format!("{name}.jsonl")));
-            command.env("LIBRARY", library).env("NODE_PATH", &runtimes.node_modules).stdin(Stdio::piped());
-            Service::start(command)
-        };
 
         let audits = place.join("audits");
         let configuration = place.join("observer.yaml");
@@ -102,7 +100,13 @@ impl Scene {
         let early = if late { None } else { Some(start()?) };
         let mut since_ns = now_ns()?;
 
-        let Broker { programs: _programs, address } = (self.broker)(&runtimes, &place)?;
+        let Broker { programs: _programs, address, certificate } = (self.broker)(&runtimes, &place)?;
+        let service = |program: &Program, name: &str, arguments: &[&str]| {
+            let mut command = program.command(name, &HERE, arguments, &place.join(format!("{name}.jsonl")));
+            command.env("LIBRARY", library).env("NODE_PATH", &runtimes.node_modules).stdin(Stdio::piped());
+            command.envs(certificate.iter().map(|certificate| ("CERTIFICATE", certificate)));
+            Service::start(command)
+        };
         let _ledger = service(&Program::python(&runtimes.python, "short.py"), "ledger", &[&ledger, "-", "-"])?;
         let counts = format!("{},{}", records(self.warming()), records(self.orders()));
         let consumer = ["consumer", &*address, &ledger, "ledger", manner, &counts];
@@ -123,7 +127,7 @@ impl Scene {
         billing.hear("done")?;
         let (report, _) = observer.stop()?;
 
-        assert_eq!(report.capture.sources, [source]);
+        assert_eq!(report.capture.sources.join(", "), source);
         assert_eq!(report.capture.lost, 0, "the observer lost records: {:?}", report.capture);
         let (logged, told) = (read(&place, SERVICES.into_iter(), since_ns)?, reported(&report, &SERVICES));
         Ok(Outcome { protocol, records: records(self.warming() + self.orders()), logged, told, report })
@@ -167,7 +171,7 @@ impl Outcome {
         assert_eq!(told.started, logged.started);
         assert_eq!(told.hops, logged.hops);
         assert_eq!(protocols(report, "billing"), BTreeSet::from([*protocol]));
-        let broker = reported(report, &["broker"]);
+        let broker = reported(report, &["broker", "terminator"]);
         assert_eq!(broker, Facts::default());
     }
     /// A consumer that links to the traces of its records continues none of them, and nothing is wrong with that.

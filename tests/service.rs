@@ -3,19 +3,14 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use testbed::site::Site;
-use testbed::{scratch, workspace};
+use testbed::workspace;
 
-/// An observer sees the whole host, and these tests tell their services apart by name alone: one test at a time.
-static ONLY: Mutex<()> = Mutex::new(());
-
-/// Waits until no other test runs.
-pub(crate) fn only() -> MutexGuard<'static, ()> {
-    ONLY.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// How long a service may take to end when it is asked to.
+const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// A service of a test; it ends with the value.
 pub(crate) struct Service {
@@ -55,7 +50,17 @@ impl Service {
 }
 
 impl Drop for Service {
+    /// Asked first: one that has workers ends them then.
     fn drop(&mut self) {
+        let end = Instant::now() + END_LIMIT;
+        let mut asked = false;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
+            if !asked {
+                let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+                asked = true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -79,14 +84,4 @@ impl Program {
         command.env("OTEL_SERVICE_NAME", name);
         command
     }
-}
-
-/// Where a test keeps its files; empty.
-pub(crate) fn place(name: &str) -> Result<PathBuf> {
-    let place: PathBuf = scratch().join("tests").join(name);
-    if place.exists() {
-        std::fs::remove_dir_all(&place)?;
-    }
-    std::fs::create_dir_all(&place)?;
-    Ok(place)
 }

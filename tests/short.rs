@@ -2,6 +2,7 @@
 //! sees them by the socket filter, where no packet names its socket. And processes that live for one request. Its report
 //! against the services' own logs, exactly.
 
+mod place;
 mod service;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ use testbed::observer::{Observer, binary};
 use testbed::site::{Namespace, Site};
 use testbed::truth::{read, reported};
 
-use crate::service::{Program, Service, only, place};
+use crate::place::{only, place};
+use crate::service::{Program, Service};
 
 const HERE: Site = Site::Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
 const SERVICES: [&str; 2] = ["front", "back"];

@@ -26,10 +26,7 @@ pub struct Runtimes {
 /// # Errors
 /// No network, or not root where a Debian package is missing; says which command failed and with what.
 pub fn runtimes() -> Result<Runtimes> {
-    // Tests run at the same time; the first one installs, the others wait for it.
-    std::fs::create_dir_all(scratch()).with_context(|| format!("cannot make {}", scratch().display()))?;
-    let lock = std::fs::File::create(scratch().join(".lock"))?;
-    lock.lock().context("cannot wait for another installation to end")?;
+    let _alone = alone()?;
     if !succeeds(Command::new(system_python()).args(["-c", "import ensurepip, venv"])) {
         apt(&["python3-venv"])?;
     }
@@ -40,6 +37,14 @@ pub fn runtimes() -> Result<Runtimes> {
         }
     }
     Ok(Runtimes { python: python_environment()?, node_modules: node_modules()? })
+}
+
+/// Waits until nobody else installs: tests run at the same time; the first one installs, the others wait for it.
+fn alone() -> Result<std::fs::File> {
+    std::fs::create_dir_all(scratch()).with_context(|| format!("cannot make {}", scratch().display()))?;
+    let lock = std::fs::File::create(scratch().join(".lock"))?;
+    lock.lock().context("cannot wait for another installation to end")?;
+    Ok(lock)
 }
 
 /// Installs Debian packages, by sudo where this process is not root. With an empty list it does nothing.
@@ -71,6 +76,22 @@ pub fn apt(packages: &[&str]) -> Result<()> {
     step(&what, &mut apt_get(&arguments))
 }
 
+/// Makes a certificate that its own key has signed, for this host, in two files.
+///
+/// # Errors
+/// No openssl, or a file that cannot be written.
+pub fn certificate(certificate: &Path, key: &Path) -> Result<()> {
+    if !has_program("openssl") {
+        apt(&["openssl"])?;
+    }
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+    // rustls takes no authority for a server.
+    openssl.args(["-days", "3650", "-subj", "/CN=localhost", "-addext", "basicConstraints=critical,CA:FALSE"]);
+    openssl.args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1", "-keyout"]).arg(key);
+    step("a certificate", openssl.arg("-out").arg(certificate))
+}
+
 /// Whether a program of this name is on the path.
 pub fn has_program(name: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|place| place.join(name).is_file()))
@@ -93,6 +114,34 @@ fn python_environment() -> Result<PathBuf> {
         step("Python libraries from PyPI", &mut pip)
     })?;
     Ok(python)
+}
+
+/// Unpacks the wheels of a pinned list, made for this kernel's and CPython 3.11's interfaces, for what is in them besides Python; goes
+/// out: the directory. `list` is named from the root of the workspace.
+///
+/// # Errors
+/// As of [`runtimes`].
+pub fn wheels(list: &str) -> Result<PathBuf> {
+    let python = runtimes()?.python;
+    let _alone = alone()?;
+    let list = workspace().join(list);
+    let place = scratch().join("wheels").join(list.file_stem().context("a list has a name")?);
+    once(&place, &list, |place| {
+        let mut pip = Command::new(&python);
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--only-binary=:all:",
+        ]);
+        // Whatever the Python is that installs them.
+        pip.args(["--platform=manylinux2014_x86_64", "--python-version=3.11", "--implementation=cp", "--abi=cp311"]);
+        step("wheels from PyPI", pip.arg("--target").arg(place).arg("--requirement").arg(&list))
+    })?;
+    Ok(place)
 }
 
 fn node_modules() -> Result<PathBuf> {

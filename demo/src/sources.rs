@@ -16,13 +16,17 @@ const GO_LIBRARIES: &str = "/usr/share/gocode";
 /// Where it keeps headers for C.
 const C_HEADERS: &str = "/usr/include";
 
-/// Builds `source`, a file in Go that may use grpc-go; named from the root of the workspace.
+/// Builds `source`, a file in Go that may use grpc-go and the SDK of OpenTelemetry; named from the root of the workspace.
 ///
 /// # Errors
 /// No network where a package is missing, or the compiler's words.
 pub fn go(source: &str) -> Result<PathBuf> {
-    let grpc = Path::new(GO_LIBRARIES).join("src/google.golang.org/grpc");
-    ensure([(has_program("go"), "golang-go"), (grpc.is_dir(), "golang-google-grpc-dev")])?;
+    let has_library = |name: &str| Path::new(GO_LIBRARIES).join("src").join(name).is_dir();
+    ensure(&[
+        (has_program("go"), "golang-go"),
+        (has_library("google.golang.org/grpc"), "golang-google-grpc-dev"),
+        (has_library("go.opentelemetry.io/otel/sdk"), "golang-opentelemetry-otel-dev"),
+    ])?;
     let (built, cache) = (place(source)?, scratch().join("go-cache"));
     let mut go = Command::new("go");
     go.args(["build", "-o"]).arg(&built).arg(workspace().join(source));
@@ -37,7 +41,7 @@ pub fn go(source: &str) -> Result<PathBuf> {
 /// As of [`go`].
 pub fn c(source: &str) -> Result<PathBuf> {
     let kafka = Path::new(C_HEADERS).join("librdkafka/rdkafka_mock.h");
-    ensure([(has_program("cc"), "gcc"), (kafka.is_file(), "librdkafka-dev")])?;
+    ensure(&[(has_program("cc"), "gcc"), (kafka.is_file(), "librdkafka-dev")])?;
     let built = place(source)?;
     let mut cc = Command::new("cc");
     cc.args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&built).arg(workspace().join(source));
@@ -46,8 +50,8 @@ pub fn c(source: &str) -> Result<PathBuf> {
 }
 
 /// Installs the packages that are not there.
-fn ensure(packages: [(bool, &str); 2]) -> Result<()> {
-    apt(&packages.into_iter().filter_map(|(present, package)| (!present).then_some(package)).collect::<Vec<_>>())
+fn ensure(packages: &[(bool, &str)]) -> Result<()> {
+    apt(&packages.iter().filter_map(|(present, package)| (!present).then_some(*package)).collect::<Vec<_>>())
 }
 
 /// Where the built program goes.

@@ -1,16 +1,41 @@
-//! The headers of a request: lines of a digit for the name and the value.
+//! The headers of a request: lines of a character for the name (`0`, `1`, and so on) and the value.
 //!
 //! Whatever they are, reading never panics, and a name or a weight that comes out is one.
 
 use std::sync::LazyLock;
 
-use observer_core::context::{Extractors, TenantSource, TraceFact, Weight, WeightSource, baggage, tracestate};
+use observer_core::context::{Extractors, TenantSource, Weight, WeightSource, baggage, tracestate};
 use observer_core::fact::Fact;
 use observer_core::message::{Header, HeaderName, Interest, RequestHead};
 use regex::Regex;
 
-const NAMES: [&str; 8] =
-    ["traceparent", "tracestate", "baggage", "host", "grpc-trace-bin", "x-tenant-id", "x-trace-weight", "x-tenant-bin"];
+/// As many as divide the number of `0`, which stands for the first.
+const NAMES: [&str; 24] = [
+    "traceparent",
+    "tracestate",
+    "baggage",
+    "host",
+    "grpc-trace-bin",
+    "x-tenant-id",
+    "x-trace-weight",
+    "x-tenant-bin",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+    "uber-trace-id",
+    "x-datadog-trace-id",
+    "x-datadog-parent-id",
+    "x-datadog-sampling-priority",
+    "x-datadog-tags",
+    "x-amzn-trace-id",
+    "x-cloud-trace-context",
+    "newrelic",
+    "sw8",
+    "request-id",
+    "x-dynatrace",
+];
 
 /// Reads an input.
 ///
@@ -33,8 +58,8 @@ pub fn run(input: &[u8]) {
     let path = std::str::from_utf8(lines).unwrap_or("/tenants/acme");
     let head = RequestHead { method: "GET", path, headers: &headers, complete: first % 2 == 0 };
     let context = extractors.extract(&head);
-    if let TraceFact::Valid(trace) = context.trace {
-        assert!(trace.trace_id.0 != 0 && trace.parent_id.0 != 0);
+    for trace in context.contexts() {
+        assert!(trace.trace_id.0 != 0 && trace.parent_id.0 != 0 && !trace.formats.is_empty());
     }
     if let Fact::Present(Weight::Valid(weight)) = context.weight {
         assert!((0.0..=1_000_000.0).contains(&weight), "{weight}");
@@ -79,6 +104,11 @@ pub fn seeds() -> crate::Seeds {
         ),
         ("later-version", "0cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03-more\n3acme.shop.example:80"),
         ("weight", "60.25\n5 acme \n2trace.weight=1e3,tenant.id=caf%C3%A9"),
+        ("b3", "84bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-d\n9a3ce929d0e0e4736\n:00f067aa0ba902b7\n;true\n<1"),
+        ("jaeger", "=a3ce929d0e0e4736%3Af067aa0ba902b7%3A0%3A3\nE1-a-b-3-c"),
+        ("datadog", ">11803532876627986230\n?67667974448284343\n@-1\nA_dd.p.dm=-4,_dd.p.tid=4bf92f3577b34da6"),
+        ("x-ray", "BSelf=1-a-b;Root=1-5759e988-bd862e3fe1be46a994272793; Parent=53995c3f42cd8ad8;Sampled=?"),
+        ("cloud-trace", "C4bf92f3577b34da6a3ce929d0e0e4736/67667974448284343;o=1\nF|a.b."),
         ("binary", "4AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgE\n7YWNtZQ=="),
     ];
     heads.into_iter().map(|(name, lines)| (name.to_owned(), [b"\0", lines.as_bytes()].concat())).collect()

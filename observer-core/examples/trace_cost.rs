@@ -3,12 +3,11 @@
 //!
 //! `cargo run --release -p observer-core --example trace_cost`
 
-use observer_core::context::{Format, MessageContext, Sampled, TraceContext, TraceFact};
-use observer_core::fact::Fact;
+use observer_core::context::{Format, Formats, MessageContext, Sampled, TraceContext, TraceFact, WeightClass};
 use observer_core::ids::{ConnectionId, ExchangeId, ServiceId, SpanId, TraceId, WorkloadId};
 use observer_core::limits::Limits;
 use observer_core::names::Names;
-use observer_core::propagation::{Answer, Inbound, Owner, Propagation};
+use observer_core::propagation::{Answer, Inbound, Owner, Propagation, Route};
 use observer_core::sampling::Point;
 use observer_core::sampling::traces::{Sighting, Traces};
 use observer_core::time::Timestamp;
@@ -25,14 +24,14 @@ fn main() {
             let at = Timestamp(number * 1000);
             let trace_id = TraceId(u128::from(number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835));
             let sampled = Sampled::NotSampled;
-            let trace =
-                TraceContext { trace_id, parent_id: SpanId(number), sampled, random: true, format: Format::W3c };
-            let context = MessageContext {
-                trace: TraceFact::Valid(trace),
-                tracestate: Fact::Absent,
-                baggage: Fact::Absent,
-                weight: Fact::Absent,
+            let trace = TraceContext {
+                trace_id,
+                parent_id: SpanId(number),
+                sampled,
+                random: true,
+                formats: Formats::of(Format::W3c),
             };
+            let context = MessageContext::of(TraceFact::Valid(trace));
             let connection = ConnectionId(number % 64);
             let exchange = Some(ExchangeId { connection, number });
             propagation.request_in(&Inbound {
@@ -41,10 +40,18 @@ fn main() {
                 exchange,
                 context: &context,
                 tenant,
+                route: Route::UNSEEN,
             });
-            let peer = ServiceId(0);
-            traces.observe(&Sighting { at, service, tenant, point: Point::Received, trace_id, sampled, peer });
-            propagation.response_out(&Answer { at, workload, connection, number: Some(number), status: 200 });
+            let (peer, class) = (ServiceId(0), WeightClass::Missing);
+            traces.observe(&Sighting { at, service, tenant, point: Point::Received, trace_id, sampled, class, peer });
+            propagation.response_out(&Answer {
+                at,
+                workload,
+                connection,
+                number: Some(number),
+                status: 200,
+                slow_from: None,
+            });
         }
         println!("{:.0} ns a request", (processor_ns() - begun) / ROUNDS as f64);
     }

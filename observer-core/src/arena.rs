@@ -52,6 +52,16 @@ impl<T> Arena<T> {
         self.node_mut(key)?.value.as_mut()
     }
 
+    /// The values of a list, the oldest first.
+    pub(crate) fn of(&self, list: List) -> impl Iterator<Item = &T> {
+        let mut key = list.first;
+        std::iter::from_fn(move || {
+            let node = self.node(key)?;
+            key = node.next;
+            node.value.as_ref()
+        })
+    }
+
     /// Every value, in the order of their places.
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.nodes.iter_mut().filter_map(|node| node.value.as_mut())

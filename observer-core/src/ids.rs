@@ -10,6 +10,25 @@ pub struct TraceId(pub u128);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpanId(pub u64);
 
+impl TraceId {
+    /// The low half: all of an id of 64 bits.
+    #[expect(clippy::cast_possible_truncation, reason = "the low half")]
+    pub fn low(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// The high half; zero in an id of 64 bits.
+    pub fn high(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+
+    /// Whether both may name one trace: they are equal, or one of them is only the low half of the other, as formats with ids of
+    /// 64 bits carry it (Datadog; B3 and Jaeger of older libraries).
+    pub fn is_same(self, other: Self) -> bool {
+        self.low() == other.low() && (self.high() == other.high() || self.high() == 0 || other.high() == 0)
+    }
+}
+
 impl fmt::Display for TraceId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:032x}", self.0)

@@ -200,6 +200,56 @@ impl HeaderName {
     pub const USER_AGENT: Self = Self(6);
     /// `grpc-trace-bin`: the binary trace context of OpenCensus.
     pub const GRPC_TRACE_BIN: Self = Self(7);
+    /// `b3`: B3 in one header.
+    pub const B3: Self = Self(8);
+    /// `x-b3-traceid`: B3 in several headers: the trace id.
+    pub const B3_TRACE_ID: Self = Self(9);
+    /// `x-b3-spanid`: the parent id.
+    pub const B3_SPAN_ID: Self = Self(10);
+    /// `x-b3-sampled`: the decision.
+    pub const B3_SAMPLED: Self = Self(11);
+    /// `x-b3-flags`: debug.
+    pub const B3_FLAGS: Self = Self(12);
+    /// `uber-trace-id`: Jaeger.
+    pub const JAEGER: Self = Self(13);
+    /// `x-datadog-trace-id`: Datadog: the low half of the trace id.
+    pub const DATADOG_TRACE_ID: Self = Self(14);
+    /// `x-datadog-parent-id`: the parent id.
+    pub const DATADOG_PARENT_ID: Self = Self(15);
+    /// `x-datadog-sampling-priority`: the decision.
+    pub const DATADOG_PRIORITY: Self = Self(16);
+    /// `x-datadog-tags`: the high half of the trace id.
+    pub const DATADOG_TAGS: Self = Self(17);
+    /// `x-amzn-trace-id`: AWS X-Ray.
+    pub const XRAY: Self = Self(18);
+    /// `x-cloud-trace-context`: Google Cloud Trace.
+    pub const CLOUD_TRACE: Self = Self(19);
+    /// `request-id`: .NET before W3C; named, not decoded, like those that follow.
+    pub const REQUEST_ID: Self = Self(20);
+    /// `newrelic`: New Relic.
+    pub const NEW_RELIC: Self = Self(21);
+    /// `elastic-apm-traceparent`: Elastic APM.
+    pub const ELASTIC_APM: Self = Self(22);
+    /// `sw8`: Apache SkyWalking.
+    pub const SKY_WALKING: Self = Self(23);
+    /// `ot-tracer-traceid`: OpenTracing's basic tracer, `ottrace`.
+    pub const OT_TRACE: Self = Self(24);
+    /// `x-dynatrace`: Dynatrace.
+    pub const DYNATRACE: Self = Self(25);
+    /// `access-control-allow-origin`: tells responses that scripts of other origins may read.
+    pub const ALLOW_ORIGIN: Self = Self(26);
+    /// `access-control-expose-headers`: what else of them.
+    pub const EXPOSE_HEADERS: Self = Self(27);
+    /// `access-control-request-headers`: what a script is about to send.
+    pub const REQUEST_HEADERS: Self = Self(28);
+    /// `access-control-allow-headers`: what of that it may.
+    pub const ALLOW_HEADERS: Self = Self(29);
+
+    /// Whether it carries, or names, a trace.
+    pub fn is_of_trace(self) -> bool {
+        matches!(self, Self::TRACEPARENT | Self::TRACESTATE | Self::BAGGAGE)
+            || (Self::GRPC_TRACE_BIN..=Self::DYNATRACE).contains(&self)
+    }
 
     /// Whether it is wanted whatever the configuration asks for.
     pub fn is_standing(self) -> bool {
@@ -212,19 +262,49 @@ impl HeaderName {
 pub struct Interest {
     names: Vec<Box<str>>,
     by_length: Vec<Vec<u16>>,
-    /// The low five bits of the first bytes of all names, which both cases of a letter share.
-    initials: u32,
+    /// By the low five bits of the first byte of a name, which both cases of a letter share, those of all second bytes.
+    seconds: [u32; 32],
     edition: u64,
 }
 
 /// The names that are always wanted, in the order of the constants of [`HeaderName`].
-const ALWAYS: [&str; 8] =
-    ["traceparent", "tracestate", "baggage", "host", "content-type", "upgrade", "user-agent", "grpc-trace-bin"];
+const ALWAYS: [&str; 30] = [
+    "traceparent",
+    "tracestate",
+    "baggage",
+    "host",
+    "content-type",
+    "upgrade",
+    "user-agent",
+    "grpc-trace-bin",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+    "uber-trace-id",
+    "x-datadog-trace-id",
+    "x-datadog-parent-id",
+    "x-datadog-sampling-priority",
+    "x-datadog-tags",
+    "x-amzn-trace-id",
+    "x-cloud-trace-context",
+    "request-id",
+    "newrelic",
+    "elastic-apm-traceparent",
+    "sw8",
+    "ot-tracer-traceid",
+    "x-dynatrace",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "access-control-request-headers",
+    "access-control-allow-headers",
+];
 
 impl Interest {
     /// The standing names and `configured` ones (any case; tenant and weight headers).
     pub fn new<'n>(configured: impl IntoIterator<Item = &'n str>) -> Self {
-        let mut interest = Self { names: Vec::new(), by_length: Vec::new(), initials: 0, edition: 0 };
+        let mut interest = Self { names: Vec::new(), by_length: Vec::new(), seconds: [0; 32], edition: 0 };
         for name in ALWAYS.into_iter().chain(configured) {
             interest.add(&name.to_ascii_lowercase());
         }
@@ -245,7 +325,12 @@ impl Interest {
         }
         let Ok(index) = u16::try_from(self.names.len()) else { return };
         self.names.push(name.into());
-        self.initials |= name.bytes().next().map_or(0, initial);
+        if let [first, rest @ ..] = name.as_bytes()
+            && let Some(seconds) = self.seconds.get_mut(five_bits(*first))
+        {
+            // Behind a name of one letter anything may stand.
+            *seconds |= rest.first().map_or(u32::MAX, |&second| 1_u32.wrapping_shl(u32::from(second)));
+        }
         if self.by_length.len() <= name.len() {
             self.by_length.resize(name.len().saturating_add(1), Vec::new());
         }
@@ -254,9 +339,14 @@ impl Interest {
         }
     }
 
-    /// Whether any wanted name may begin with this byte: the cheap question before [`Self::find`].
-    pub fn may_begin(&self, first: u8) -> bool {
-        self.initials & initial(first) != 0
+    /// Whether what begins with these bytes may be, or begin with, a wanted name: the cheap question before [`Self::find`].
+    pub fn may_begin(&self, bytes: &[u8]) -> bool {
+        let seconds = |first: u8| self.seconds.get(five_bits(first)).copied().unwrap_or_default();
+        match *bytes {
+            [first, second, ..] => seconds(first) & 1_u32.wrapping_shl(u32::from(second)) != 0,
+            [first] => seconds(first) == u32::MAX,
+            [] => false,
+        }
     }
 
     /// The wanted name that `name` is, in any case; `None` for names that nobody asked for.
@@ -273,8 +363,8 @@ impl Interest {
     }
 }
 
-fn initial(byte: u8) -> u32 {
-    1_u32.wrapping_shl(u32::from(byte & 31))
+fn five_bits(byte: u8) -> usize {
+    usize::from(byte & 31)
 }
 
 #[cfg(test)]
@@ -291,7 +381,46 @@ mod tests {
             Some("x-tenant-id".into())
         );
         assert_eq!(interest.find(b"grpc-trace-bin"), Some(HeaderName::GRPC_TRACE_BIN));
-        assert!(HeaderName::GRPC_TRACE_BIN.is_standing() && !HeaderName(8).is_standing());
+        for (name, constant) in [
+            ("b3", HeaderName::B3),
+            ("x-b3-traceid", HeaderName::B3_TRACE_ID),
+            ("x-b3-spanid", HeaderName::B3_SPAN_ID),
+            ("x-b3-sampled", HeaderName::B3_SAMPLED),
+            ("x-b3-flags", HeaderName::B3_FLAGS),
+            ("uber-trace-id", HeaderName::JAEGER),
+            ("x-datadog-trace-id", HeaderName::DATADOG_TRACE_ID),
+            ("x-datadog-parent-id", HeaderName::DATADOG_PARENT_ID),
+            ("x-datadog-sampling-priority", HeaderName::DATADOG_PRIORITY),
+            ("x-datadog-tags", HeaderName::DATADOG_TAGS),
+            ("x-amzn-trace-id", HeaderName::XRAY),
+            ("x-cloud-trace-context", HeaderName::CLOUD_TRACE),
+            ("request-id", HeaderName::REQUEST_ID),
+            ("newrelic", HeaderName::NEW_RELIC),
+            ("elastic-apm-traceparent", HeaderName::ELASTIC_APM),
+            ("sw8", HeaderName::SKY_WALKING),
+            ("ot-tracer-traceid", HeaderName::OT_TRACE),
+            ("x-dynatrace", HeaderName::DYNATRACE),
+            ("access-control-allow-origin", HeaderName::ALLOW_ORIGIN),
+            ("access-control-expose-headers", HeaderName::EXPOSE_HEADERS),
+            ("access-control-request-headers", HeaderName::REQUEST_HEADERS),
+            ("access-control-allow-headers", HeaderName::ALLOW_HEADERS),
+        ] {
+            assert_eq!(interest.find(name.to_uppercase().as_bytes()), Some(constant), "{name}");
+            assert!(
+                constant.is_standing()
+                    && interest.may_begin(name.as_bytes())
+                    && interest.may_begin(name.to_uppercase().as_bytes())
+            );
+        }
+        assert!(!HeaderName(30).is_standing());
+        assert!(HeaderName::BAGGAGE.is_of_trace() && HeaderName::DYNATRACE.is_of_trace());
+        assert!(!HeaderName::HOST.is_of_trace() && !HeaderName::ALLOW_ORIGIN.is_of_trace());
+        assert!(!interest.may_begin(b"server") && !interest.may_begin(b"etag") && !interest.may_begin(b""));
+        assert!(
+            !interest.may_begin(b"x")
+                && Interest::new(["X"]).may_begin(b"x")
+                && Interest::new(["X"]).may_begin(b"x: 1")
+        );
         assert_eq!(interest.find(b"authorization"), None);
         assert_eq!(interest.find(b"cookie"), None);
     }

@@ -1,5 +1,5 @@
-//! What is remembered of one direction of a connection at one tap: a slot of 64 bytes, one cache line, found by fingerprint.
-//! Slots are direct-mapped: a flow that needs an occupied slot takes it, and the other flow is merely recognised anew.
+//! What is remembered of one direction of a connection at one tap: a slot of 64 bytes, one cache line, found by fingerprint in a set of
+//! four. A flow that finds its set occupied takes the slot that is missed least, and the other flow is merely recognised anew.
 
 /// A slot. All zero: free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,9 +11,6 @@ pub struct FlowSlot {
     pub socket: u64,
     /// Cgroup v2 id.
     pub cgroup: u64,
-    /// What user space wants left out at this slot ([`LeftOut`]); zero: nothing. Written by user space, cleared by a SYN and once
-    /// it holds no longer.
-    pub left_out: u64,
     /// The first eight bytes of the head, as far as they have come: until then it may turn out to be no head at all. Of HTTP/2
     /// those of a frame header that is cut.
     pub opening: u64,
@@ -39,6 +36,40 @@ pub struct FlowSlot {
 
 const _: () = assert!(core::mem::size_of::<FlowSlot>() == 64, "a slot is one cache line");
 
+/// What is lost with a slot that another flow takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Worth {
+    /// A head or frames that are under way: messages.
+    Live,
+    /// What is recognised anew: its pair of ends still tells that it was a broker's.
+    Known,
+    /// Nothing: it is free, or what it was is over.
+    Nothing,
+}
+
+impl FlowSlot {
+    /// Whether the slot holds this flow.
+    #[inline(always)]
+    pub const fn holds(&self, fingerprint: u64) -> bool {
+        self.key ^ seal(self.socket, self.cgroup) == fingerprint
+    }
+
+    /// What another flow would cost it.
+    #[inline(always)]
+    pub const fn worth(&self) -> Worth {
+        // What has begun with a few capital letters, and no more, is seldom a head.
+        let is_head = self.state == OPEN && self.opening_len.wrapping_sub(1) >= 7;
+        if self.key == 0 || self.state == FRESH || self.marks & CLOSED != 0 {
+            Worth::Nothing
+        } else if is_head || self.state == FRAMES {
+            Worth::Live
+        } else {
+            Worth::Known
+        }
+    }
+}
+
 /// What user space wants left out of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftOut {
@@ -56,7 +87,7 @@ const MATCH_BITS: u64 = 0x3fff_ffff << 32;
 const NO_STREAM: u64 = 1 << 62;
 
 impl LeftOut {
-    /// The wish as it stands in the slot of a flow.
+    /// The wish as it stands in the word of a flow.
     pub const fn of(self, fingerprint: u64) -> u64 {
         match self {
             Self::All => fingerprint,
@@ -64,6 +95,12 @@ impl LeftOut {
             Self::Stream => fingerprint & MATCH_BITS | NO_STREAM,
         }
     }
+}
+
+/// The wish to leave out everything once the kernel has freed the flow's slot: fingerprints have the highest bit set.
+#[inline(always)]
+pub const fn heeded(fingerprint: u64) -> u64 {
+    fingerprint & !(1 << 63)
 }
 
 /// What a flow that carries a stream is to do with a packet that ends at `end`.
@@ -77,7 +114,7 @@ pub enum Passage {
     Ended,
 }
 
-/// What becomes of a packet of a stream, by the wish in the slot of its flow.
+/// What becomes of a packet of a stream, by the wish in the word of its flow.
 #[inline(always)]
 pub const fn passage(left_out: u64, fingerprint: u64, end: u32) -> Passage {
     if left_out == 0 || (left_out ^ fingerprint) & MATCH_BITS != 0 {

@@ -1,54 +1,75 @@
-//! The table of flow slots, and whose a packet is.
+//! The table of flow slots, whose a packet is, and what user space wants left out.
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skb_cgroup_id, bpf_tcp_sock};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap};
-use aya_ebpf::programs::SkBuffContext;
-use observer_ebpf::flow::{CLOSED, FRAMES, FlowSlot, OPEN, pair, seal, view};
+use observer_ebpf::flow::{FlowSlot, Worth, forget, pair, seal, view};
 use observer_ebpf::loss::Loss;
 use observer_ebpf::record::{TAP_EGRESS, TAP_INGRESS, TAP_WIRE};
-use observer_ebpf::{FLOW_SLOTS, PAIR_SLOTS, REDIS_CONNECTIONS_MAX};
+use observer_ebpf::{FLOW_SLOTS, FLOW_WAYS, PAIR_SLOTS, REDIS_CONNECTIONS_MAX};
 
 use crate::headers::Headers;
+use crate::payload::Payload;
 use crate::ring::lose;
 
-/// `sk->state` of a listening socket (include/net/tcp_states.h).
-const LISTEN: u32 = 10;
+const SETS: u32 = FLOW_SLOTS / FLOW_WAYS;
 
 #[map]
-static FLOWS: Array<FlowSlot> = Array::with_max_entries(FLOW_SLOTS, BPF_F_MMAPABLE);
+static FLOWS: Array<[FlowSlot; FLOW_WAYS as usize]> = Array::with_max_entries(SETS, 0);
+#[map]
+static LEFT_OUT: Array<u64> = Array::with_max_entries(FLOW_SLOTS, BPF_F_MMAPABLE);
 
-/// The slot where the flow of this fingerprint is remembered, if it is.
+/// The slot that holds the flow of this fingerprint, else the one that it would take.
 #[inline(always)]
 pub(crate) fn slot(fingerprint: u64) -> Option<&'static mut FlowSlot> {
-    let slot = FLOWS.get_ptr_mut(fingerprint as u32 & (FLOW_SLOTS - 1))?;
-    // SAFETY: the pointer is into the map, which outlives the program; other CPUs and user space may write at the same time,
-    // which `FlowSlot::key` detects.
-    Some(unsafe { &mut *slot })
+    let set = FLOWS.get_ptr_mut(fingerprint as u32 & (SETS - 1))?;
+    // SAFETY: the pointer is into the map, which outlives the program; other CPUs may write at the same time, which `FlowSlot::key`
+    // detects.
+    let set = unsafe { &mut *set };
+    // Flows of a set begin to look at different slots, so that most find their own at once.
+    let first = (fingerprint >> SETS.ilog2()) as u32;
+    let (mut found, mut worth) = (0, Worth::Live);
+    let mut step = 0;
+    while step < FLOW_WAYS {
+        let slot = &set[way(first, step)];
+        if slot.holds(fingerprint) {
+            found = step;
+            break;
+        }
+        let its = slot.worth();
+        if its > worth {
+            (found, worth) = (step, its);
+        }
+        step += 1;
+    }
+    let found = forget(found, set[0].zero);
+    Some(&mut set[way(first, found)])
 }
 
-/// Whether the slot holds this flow.
 #[inline(always)]
-pub(crate) fn holds(slot: &FlowSlot, fingerprint: u64) -> bool {
-    slot.key ^ seal(slot.socket, slot.cgroup) == fingerprint
+fn way(first: u32, step: u32) -> usize {
+    (first.wrapping_add(step) & (FLOW_WAYS - 1)) as usize
+}
+
+/// What user space wants left out of the flow of this fingerprint, unless another flow's wish stands there.
+#[inline(always)]
+pub(crate) fn left_out(fingerprint: u64) -> Option<&'static mut u64> {
+    let word = LEFT_OUT.get_ptr_mut(fingerprint as u32 & (FLOW_SLOTS - 1))?;
+    // SAFETY: the pointer is into the map, which outlives the program; a word is read and written whole.
+    Some(unsafe { &mut *word })
 }
 
 /// Gives the slot to this flow with the identity of its socket.
 #[inline(always)]
-pub(crate) fn claim<const TAP: u8>(ctx: &SkBuffContext, slot: &mut FlowSlot, fingerprint: u64) {
-    // That it was a broker's its pair of ends still tells: its next packet goes on where it was.
-    // What has begun with a few capital letters, and no more, is seldom a head.
-    let is_head = slot.state == OPEN && slot.opening_len.wrapping_sub(1) >= 7;
-    let goes_on = (is_head || slot.state == FRAMES) && slot.marks & CLOSED == 0;
-    if slot.key != 0 && goes_on && !holds(slot, fingerprint) {
+pub(crate) fn claim<const TAP: u8>(ctx: &impl Payload, slot: &mut FlowSlot, fingerprint: u64) {
+    if !slot.holds(fingerprint) && slot.worth() == Worth::Live {
         lose(Loss::FlowEvicted);
     }
     let (socket, cgroup) = if TAP == TAP_WIRE {
         // Zeros that the compiler does not know: it would call memset.
         (u64::from(slot.zero), u64::from(slot.zero))
     } else {
-        identity::<TAP>(ctx)
+        ctx.identity::<TAP>()
     };
     slot.socket = socket;
     slot.cgroup = cgroup;
@@ -109,35 +130,4 @@ pub(crate) fn is_first_of_redis<const TAP: u8>(packet: &Headers) -> bool {
     };
     // A look says that it is in use.
     REDIS.get_ptr(&connection).is_none() && REDIS.insert(&connection, &1, 0).is_ok()
-}
-
-/// Socket cookie and cgroup id. A listening socket is nobody's: data that completes a handshake shows the listener, and the
-/// socket that will be accepted has no cookie yet (`TCP_DEFER_ACCEPT`).
-#[inline(always)]
-pub(crate) fn identity<const TAP: u8>(ctx: &SkBuffContext) -> (u64, u64) {
-    // SAFETY: helpers of cgroup_skb programs on their own context; `sk` is checked before it is read.
-    unsafe {
-        let cgroup = bpf_skb_cgroup_id(ctx.skb.skb);
-        if TAP == TAP_INGRESS {
-            let socket = (*ctx.skb.skb).__bindgen_anon_2.sk;
-            if !socket.is_null() && (*socket).state == LISTEN {
-                return (0, cgroup);
-            }
-        }
-        (bpf_get_socket_cookie(ctx.skb.skb.cast()), cgroup)
-    }
-}
-
-/// Whether the socket that this packet reaches has received nothing yet.
-#[inline(always)]
-pub(crate) fn is_first_received(ctx: &SkBuffContext) -> bool {
-    // SAFETY: `sk` and what the helper makes of it are checked before they are read.
-    unsafe {
-        let socket = (*ctx.skb.skb).__bindgen_anon_2.sk;
-        if socket.is_null() {
-            return false;
-        }
-        let tcp = bpf_tcp_sock(socket);
-        !tcp.is_null() && (*tcp).bytes_received == 0
-    }
 }

@@ -6,18 +6,18 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::ProgramArray;
-use aya_ebpf::programs::SkBuffContext;
 use core::hint::black_box;
 use observer_ebpf::flow::{ADRIFT, FRAMES, FRESH, FlowSlot, PROVEN, WANTED, fingerprint, forget, reaches};
 use observer_ebpf::frame::{Frame, HEADER_BYTES, HEADERS, SETTINGS, frame};
 use observer_ebpf::loss::Loss;
-use observer_ebpf::record::{Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_WIRE};
+use observer_ebpf::record::{Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_TLS, TAP_WIRE};
 
-use crate::flows::{claim, holds, slot};
-use crate::headers::{self, FIN, Headers, RST};
+use crate::flows::{claim, slot};
+use crate::headers::{FIN, Headers, RST};
+use crate::payload::Payload;
 use crate::piece::{Stretch, copy_blindly, first_bytes, kept, min};
 use crate::ring::lose;
-use crate::tell::{now, tell_close, tell_unknown, template};
+use crate::tell::{tell_close, tell_unknown, template};
 
 /// Rounds of one run of a program: frames are passed, a record is told. What is left is for its next run: the kernel allows
 /// 32 of them, so some 250 records are told of a packet. Verifiers follow every round.
@@ -38,35 +38,35 @@ static FRAMES_EGRESS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 static FRAMES_INGRESS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
 static FRAMES_WIRE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+#[map]
+static FRAMES_TLS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Leaves for the program of this tap; returns only where there is none, or after too many runs.
 #[inline(always)]
-pub(crate) fn go_to<const TAP: u8>(ctx: &SkBuffContext) {
+pub(crate) fn go_to<const TAP: u8>(ctx: &impl Payload) {
     let programs = match TAP {
         TAP_EGRESS => &FRAMES_EGRESS,
         TAP_INGRESS => &FRAMES_INGRESS,
+        TAP_TLS => &FRAMES_TLS,
         _ => &FRAMES_WIRE,
     };
-    // SAFETY: the program is of the same type; nothing is held here that it would leave behind.
-    let _ = unsafe { programs.tail_call(ctx, 0) };
+    ctx.leave_for(programs);
     lose(Loss::FrameMissed);
 }
 
 /// Walks the frames of a payload that [`crate::packet`] found to have some, or that may have.
 #[inline(always)]
-pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
-    let Some(mut packet) = headers::read::<TAP>(ctx) else { return };
-    // SAFETY: a field of the context.
-    let hash = unsafe { (*ctx.skb.skb).hash };
-    let flow = fingerprint(packet.source, packet.destination, packet.ports, hash, TAP);
+pub(crate) fn observe<const TAP: u8>(ctx: &impl Payload) {
+    let Some(mut packet) = ctx.headers::<TAP>() else { return };
+    let flow = fingerprint(packet.source, packet.destination, packet.ports, ctx.hash(), TAP);
     let Some(slot) = slot(flow) else { return };
     if packet.payload_len == 0 {
         return;
     }
     packet.forget(slot.zero);
-    let known = forget(u32::from(holds(slot, flow)), slot.zero) != 0;
+    let known = forget(u32::from(slot.holds(flow)), slot.zero) != 0;
     let Some(mut walk) = begin::<TAP>(ctx, &packet, slot, flow, known) else {
-        if packet.flags & (FIN | RST) != 0 && holds(slot, flow) && slot.state >= FRAMES {
+        if packet.flags & (FIN | RST) != 0 && slot.holds(flow) && slot.state >= FRAMES {
             tell_close::<TAP>(ctx, &packet, slot, flow);
         }
         return;
@@ -136,7 +136,7 @@ impl Walk {
     #[inline(always)]
     fn round<const TAP: u8>(
         &mut self,
-        ctx: &SkBuffContext,
+        ctx: &impl Payload,
         packet: &Headers,
         slot: &mut FlowSlot,
         record: &mut Record,
@@ -162,7 +162,7 @@ impl Walk {
         let stretch = Stretch { at: packet.payload_at + self.from, len: forget(to - self.from, slot.zero), tail: 0 };
         record.seq = forget(packet.seq.wrapping_add(self.from), slot.zero);
         record.link = slot.end_seq;
-        record.at_ns = now::<TAP>(ctx) ^ u64::from(slot.zero);
+        record.at_ns = ctx.now::<TAP>() ^ u64::from(slot.zero);
         let told = if stretch.len <= 256 {
             copy_blindly::<32>(ctx, record, stretch, slot.zero)
         } else {
@@ -186,7 +186,7 @@ impl Walk {
     /// Passes a frame, unless what is to be told would be too long with it. No branch is taken on what it is: each would be
     /// another way that verifiers follow through all later steps.
     #[inline(always)]
-    fn step(&mut self, ctx: &SkBuffContext, packet: &Headers, untold: u32, zero: u32) {
+    fn step(&mut self, ctx: &impl Payload, packet: &Headers, untold: u32, zero: u32) {
         let Some([low, high]) = first_bytes(ctx, packet.payload_at + self.at, HEADER_BYTES) else {
             self.broken = 1;
             return;
@@ -219,7 +219,7 @@ fn pick(old: u32, new: u32, one: u32) -> u32 {
 /// Where the walk begins. `None`: there is nothing to walk.
 #[inline(always)]
 fn begin<const TAP: u8>(
-    ctx: &SkBuffContext,
+    ctx: &impl Payload,
     packet: &Headers,
     slot: &mut FlowSlot,
     flow: u64,
@@ -257,7 +257,7 @@ fn begin<const TAP: u8>(
         }
     }
     if !known || slot.state != FRAMES {
-        if !is_chain(ctx, packet, slot.zero) {
+        if !is_chain::<TAP>(ctx, packet, slot.zero) {
             tell_unknown::<TAP>(ctx, packet, slot, flow, known, false);
             return None;
         }
@@ -293,7 +293,7 @@ fn begin<const TAP: u8>(
 /// The rest of a frame header that was cut begins at `next`.
 #[inline(always)]
 fn go_on<const TAP: u8>(
-    ctx: &SkBuffContext,
+    ctx: &impl Payload,
     packet: &Headers,
     slot: &mut FlowSlot,
     flow: u64,
@@ -340,7 +340,7 @@ fn go_on<const TAP: u8>(
 
 /// Remembers where the next frame begins.
 #[inline(always)]
-fn settle(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowSlot, walk: &Walk) {
+fn settle(ctx: &impl Payload, packet: &Headers, slot: &mut FlowSlot, walk: &Walk) {
     let len = packet.payload_len;
     slot.opening_len = 0;
     if walk.broken != 0 {
@@ -348,7 +348,9 @@ fn settle(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowSlot, walk: &Wal
         slot.next_seq = slot.start_seq;
         return miss(slot);
     }
-    if walk.joined == 0 {
+    // The rest of a frame that was joined proves nothing.
+    let passed = walk.at.wrapping_sub(slot.start_seq.wrapping_sub(packet.seq));
+    if walk.joined == 0 && forget(passed, slot.zero) != 0 {
         slot.marks |= PROVEN;
     }
     if walk.from != walk.to {
@@ -383,9 +385,10 @@ fn miss(slot: &mut FlowSlot) {
     lose(Loss::FrameMissed);
 }
 
-/// Whether a payload begins with frames: two of them, or one of those that begin something and fills the payload.
+/// Whether a payload begins with frames: two of them, or one of those that begin something and fills the payload. Of a session
+/// the header of such a one will do, which Go reads by itself (golang.org/x/net/http2, `readFrameHeader`); the next one proves it.
 #[inline(always)]
-fn is_chain(ctx: &SkBuffContext, packet: &Headers, zero: u32) -> bool {
+fn is_chain<const TAP: u8>(ctx: &impl Payload, packet: &Headers, zero: u32) -> bool {
     let len = packet.payload_len;
     let (mut at, mut frames, mut opens) = (0, 0, 0);
     while frames < CHAIN_MAX {
@@ -401,5 +404,5 @@ fn is_chain(ctx: &SkBuffContext, packet: &Headers, zero: u32) -> bool {
         at = forget(at + wire_len, zero);
         frames += 1;
     }
-    forget(frames, zero) >= 2 || (opens != 0 && at == len)
+    forget(frames, zero) >= 2 || (opens != 0 && (at == len || (TAP == TAP_TLS && len == HEADER_BYTES)))
 }

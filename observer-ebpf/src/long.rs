@@ -3,12 +3,12 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::ProgramArray;
-use aya_ebpf::programs::SkBuffContext;
 use observer_ebpf::flow::{ENDED, OPEN, fingerprint, forget};
-use observer_ebpf::record::{TAP_EGRESS, TAP_INGRESS};
+use observer_ebpf::record::{TAP_EGRESS, TAP_INGRESS, TAP_TLS};
 
-use crate::flows::{holds, slot};
-use crate::{headers, tell};
+use crate::flows::slot;
+use crate::payload::Payload;
+use crate::tell;
 
 #[map]
 static LONG_EGRESS: ProgramArray = ProgramArray::with_max_entries(1, 0);
@@ -16,38 +16,37 @@ static LONG_EGRESS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 static LONG_INGRESS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
 static LONG_WIRE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+#[map]
+static LONG_TLS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 #[map]
 static WIRE: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Leaves for the program that looks at packets on an interface.
 #[inline(always)]
-pub(crate) fn go_to_wire(ctx: &SkBuffContext) {
-    // SAFETY: as below.
-    let _ = unsafe { WIRE.tail_call(ctx, 0) };
+pub(crate) fn go_to_wire(ctx: &impl Payload) {
+    ctx.leave_for(&WIRE);
 }
 
 /// Leaves for the program of this tap; returns only where there is none.
 #[inline(always)]
-pub(crate) fn go_to<const TAP: u8>(ctx: &SkBuffContext) {
+pub(crate) fn go_to<const TAP: u8>(ctx: &impl Payload) {
     let programs = match TAP {
         TAP_EGRESS => &LONG_EGRESS,
         TAP_INGRESS => &LONG_INGRESS,
+        TAP_TLS => &LONG_TLS,
         _ => &LONG_WIRE,
     };
-    // SAFETY: the program is of the same type; nothing is held here that it would leave behind.
-    let _ = unsafe { programs.tail_call(ctx, 0) };
+    ctx.leave_for(programs);
 }
 
 /// Tells a payload that [`crate::packet`] found to belong to a head; the flow's slot says how.
 #[inline(always)]
-pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
-    let Some(mut packet) = headers::read::<TAP>(ctx) else { return };
-    // SAFETY: a field of the context.
-    let hash = unsafe { (*ctx.skb.skb).hash };
-    let flow = fingerprint(packet.source, packet.destination, packet.ports, hash, TAP);
+pub(crate) fn observe<const TAP: u8>(ctx: &impl Payload) {
+    let Some(mut packet) = ctx.headers::<TAP>() else { return };
+    let flow = fingerprint(packet.source, packet.destination, packet.ports, ctx.hash(), TAP);
     let Some(slot) = slot(flow) else { return };
-    if packet.payload_len == 0 || !holds(slot, flow) || (slot.state != OPEN && slot.state != ENDED) {
+    if packet.payload_len == 0 || !slot.holds(flow) || (slot.state != OPEN && slot.state != ENDED) {
         return;
     }
     packet.forget(slot.zero);

@@ -21,11 +21,13 @@ pub enum Loss {
     /// A frame header of HTTP/2 did not pass, or what stands in its place is none: what follows is left out until frames are
     /// recognised again. Counted once each time.
     FrameMissed = 7,
+    /// A call of a TLS library, or a session, for which there was no room; or a call of more bytes than any takes.
+    TlsCall = 8,
 }
 
 impl Loss {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::RingFull,
         Self::SocketEventRingFull,
         Self::FlowEvicted,
@@ -34,6 +36,7 @@ impl Loss {
         Self::Unreadable,
         Self::ExtensionHeaders,
         Self::FrameMissed,
+        Self::TlsCall,
     ];
 
     /// The value of the `reason` label.
@@ -47,6 +50,7 @@ impl Loss {
             Self::Unreadable => "unreadable",
             Self::ExtensionHeaders => "extension_headers",
             Self::FrameMissed => "frame_missed",
+            Self::TlsCall => "tls_call",
         }
     }
 }

@@ -6,6 +6,8 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
+mod connection;
+#[cfg(target_arch = "bpf")]
 mod flows;
 #[cfg(target_arch = "bpf")]
 mod frames;
@@ -16,23 +18,32 @@ mod long;
 #[cfg(target_arch = "bpf")]
 mod packet;
 #[cfg(target_arch = "bpf")]
+mod payload;
+#[cfg(target_arch = "bpf")]
 mod piece;
 #[cfg(target_arch = "bpf")]
 mod ring;
+#[cfg(target_arch = "bpf")]
+mod rustls;
 #[cfg(target_arch = "bpf")]
 mod socket;
 #[cfg(target_arch = "bpf")]
 mod stream;
 #[cfg(target_arch = "bpf")]
 mod tell;
+#[cfg(target_arch = "bpf")]
+mod tls;
 
 #[cfg(target_arch = "bpf")]
 mod entry {
-    use aya_ebpf::macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops, socket_filter};
-    use aya_ebpf::programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext};
-    use observer_ebpf::record::{Kind, TAP_EGRESS, TAP_INGRESS, TAP_WIRE};
+    use aya_ebpf::macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops, socket_filter, uprobe, uretprobe};
+    use aya_ebpf::programs::{
+        ProbeContext, RetProbeContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext,
+    };
+    use observer_ebpf::layout::Layout;
+    use observer_ebpf::record::{Kind, TAP_EGRESS, TAP_INGRESS, TAP_TLS, TAP_WIRE};
 
-    use crate::{frames, long, packet, socket, stream};
+    use crate::{frames, long, packet, rustls, socket, stream, tls};
 
     #[cgroup_skb(egress)]
     #[inline(always)]
@@ -124,6 +135,185 @@ mod entry {
     #[inline(always)]
     pub fn wire_stream(ctx: SkBuffContext) -> i64 {
         stream::observe::<TAP_WIRE>(&ctx);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn tls_begins(ctx: ProbeContext) -> u32 {
+        tls::begins::<3>(&ctx, Layout::Unknown);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn tls_begins_1_1(ctx: ProbeContext) -> u32 {
+        tls::begins::<3>(&ctx, Layout::OpenSsl1_1);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn tls_begins_3_0(ctx: ProbeContext) -> u32 {
+        tls::begins::<3>(&ctx, Layout::OpenSsl3_0);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn tls_begins_3_2(ctx: ProbeContext) -> u32 {
+        tls::begins::<3>(&ctx, Layout::OpenSsl3_2);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn tls_begins_ex2(ctx: ProbeContext) -> u32 {
+        tls::begins::<4>(&ctx, Layout::OpenSsl3_2);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn tls_uncorks(ctx: ProbeContext) -> u32 {
+        tls::uncorks(&ctx);
+        0
+    }
+
+    #[uretprobe]
+    #[inline(always)]
+    pub fn tls_uncorked(ctx: RetProbeContext) -> u32 {
+        tls::uncorked(&ctx);
+        0
+    }
+
+    #[uretprobe]
+    #[inline(always)]
+    pub fn tls_reads(ctx: RetProbeContext) -> u32 {
+        tls::returns::<false>(&ctx);
+        0
+    }
+
+    #[uretprobe]
+    #[inline(always)]
+    pub fn tls_writes(ctx: RetProbeContext) -> u32 {
+        tls::returns::<true>(&ctx);
+        0
+    }
+
+    #[uretprobe]
+    #[inline(always)]
+    pub fn tls_reads_ex(ctx: RetProbeContext) -> u32 {
+        tls::returns_by_place::<false>(&ctx);
+        0
+    }
+
+    #[uretprobe]
+    #[inline(always)]
+    pub fn tls_writes_ex(ctx: RetProbeContext) -> u32 {
+        tls::returns_by_place::<true>(&ctx);
+        0
+    }
+
+    #[uretprobe]
+    #[inline(always)]
+    pub fn tls_sends_file(ctx: RetProbeContext) -> u32 {
+        tls::sends_file(&ctx);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn tls_closes(ctx: ProbeContext) -> u32 {
+        tls::closes(&ctx);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn go_begins(ctx: ProbeContext) -> u32 {
+        tls::begins_in_go(&ctx);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn go_reads(ctx: ProbeContext) -> u32 {
+        tls::returns_in_go(&ctx);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn go_sends(ctx: ProbeContext) -> u32 {
+        tls::sends_in_go(&ctx);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn go_closes(ctx: ProbeContext) -> u32 {
+        tls::closes_in_go(&ctx);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn rustls_begins(ctx: ProbeContext) -> u32 {
+        rustls::begins(&ctx);
+        0
+    }
+
+    #[uretprobe]
+    #[inline(always)]
+    pub fn rustls_sends(ctx: RetProbeContext) -> u32 {
+        rustls::returns(&ctx);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn rustls_receives(ctx: ProbeContext) -> u32 {
+        rustls::receives(&ctx);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn tls_session(ctx: ProbeContext) -> u32 {
+        if let Some(plain) = tls::left(&ctx) {
+            tls::tell_session(&plain);
+            packet::observe::<TAP_TLS>(&plain);
+        }
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn tls_long(ctx: ProbeContext) -> u32 {
+        tls::use_own_stack(&ctx);
+        if let Some(plain) = tls::left(&ctx) {
+            long::observe::<TAP_TLS>(&plain);
+        }
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn tls_frames(ctx: ProbeContext) -> u32 {
+        if let Some(plain) = tls::left(&ctx) {
+            frames::observe::<TAP_TLS>(&plain);
+        }
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn tls_stream(ctx: ProbeContext) -> u32 {
+        tls::use_own_stack(&ctx);
+        if let Some(plain) = tls::left(&ctx) {
+            stream::observe::<TAP_TLS>(&plain);
+        }
         0
     }
 

@@ -4,18 +4,19 @@
 use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
-use aya_ebpf::programs::SkBuffContext;
 use observer_ebpf::HEAD_BYTES_MAX;
 use observer_ebpf::broker::{is_broker, is_of_redis};
 use observer_ebpf::flow::{
-    ENDED, FRAMES, FRESH, FlowSlot, OPAQUE, OPEN, PROVEN, STREAM, SWITCHES, WANTED, fingerprint, forget, reaches,
+    ENDED, FRAMES, FRESH, FlowSlot, OPAQUE, OPEN, PROVEN, STREAM, SWITCHES, WANTED, fingerprint, forget, heeded,
+    reaches,
 };
 use observer_ebpf::frame::PREFACE_BYTES;
 use observer_ebpf::opening::{Opening, opening};
-use observer_ebpf::record::{Kind, TAP_INGRESS, TAP_WIRE};
+use observer_ebpf::record::{Kind, TAP_INGRESS, TAP_TLS, TAP_WIRE};
 
-use crate::flows::{claim, holds, is_paired, set_paired, slot};
-use crate::headers::{self, FIN, Headers, RST, SYN};
+use crate::flows::{claim, is_paired, left_out, set_paired, slot};
+use crate::headers::{FIN, Headers, RST, SYN};
+use crate::payload::Payload;
 use crate::piece::{bare, first_bytes, min};
 use crate::tell::{self, SHORT_BYTES, tell_close, tell_end, tell_unknown, template};
 use crate::{frames, long, stream};
@@ -27,27 +28,23 @@ static PORTS_LIMITED: Global<u8> = Global::new(0);
 
 /// Looks at a packet at one tap.
 #[inline(always)]
-pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
-    let Some(mut packet) = headers::read::<TAP>(ctx) else { return };
+pub(crate) fn observe<const TAP: u8>(ctx: &impl Payload) {
+    let Some(mut packet) = ctx.headers::<TAP>() else { return };
     let control = packet.flags & (SYN | FIN | RST);
     if packet.payload_len == 0 && control == 0 {
         return;
     }
-    if PORTS_LIMITED.load() != 0 && !is_wanted(packet.ports) {
+    // Which ports a session uses is not known here.
+    if TAP != TAP_TLS && PORTS_LIMITED.load() != 0 && !is_wanted(packet.ports) {
         return;
     }
-    // SAFETY: a field of the context.
-    let hash = unsafe { (*ctx.skb.skb).hash };
-    let flow = fingerprint(packet.source, packet.destination, packet.ports, hash, TAP);
+    let flow = fingerprint(packet.source, packet.destination, packet.ports, ctx.hash(), TAP);
+    if TAP == TAP_INGRESS && is_left_out(flow, packet.flags & SYN != 0) {
+        return;
+    }
     let Some(slot) = slot(flow) else { return };
     packet.forget(slot.zero);
-    if TAP == TAP_INGRESS && slot.left_out == flow {
-        if packet.flags & SYN == 0 {
-            return;
-        }
-        slot.left_out = 0;
-    }
-    let mut known = forget(u32::from(holds(slot, flow)), slot.zero) != 0;
+    let mut known = forget(u32::from(slot.holds(flow)), slot.zero) != 0;
     if packet.flags & SYN != 0 {
         set_paired(&packet, false);
         if known {
@@ -97,6 +94,27 @@ pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
     tell::short::<TAP>(ctx, &mut packet, slot, flow, forget(tail, slot.zero), is_newest);
 }
 
+/// Whether user space wants nothing of a flow, which then needs no slot. With a SYN another connection begins.
+#[inline(always)]
+fn is_left_out(flow: u64, begins: bool) -> bool {
+    let Some(wish) = left_out(flow) else { return false };
+    if *wish != heeded(flow) && *wish != flow {
+        return false;
+    }
+    if begins {
+        *wish = 0;
+        return false;
+    }
+    if *wish == flow {
+        *wish = heeded(flow);
+        if let Some(slot) = slot(flow).filter(|slot| slot.holds(flow)) {
+            slot.key = 0;
+            slot.state = FRESH;
+        }
+    }
+    true
+}
+
 /// What a payload is to the heads of its flow.
 enum Part {
     /// The newest head, or its continuation; `tail` are the three bytes before it where they are known.
@@ -114,7 +132,7 @@ enum Part {
 /// Whether a payload of HTTP/2 is more than the middle of a frame that is left out, or repeated. This is all that becomes of
 /// most packets that carry a body.
 #[inline(always)]
-fn has_frames(ctx: &SkBuffContext, packet: &Headers, slot: &FlowSlot) -> bool {
+fn has_frames(ctx: &impl Payload, packet: &Headers, slot: &FlowSlot) -> bool {
     if slot.state == FRAMES {
         return !reaches(slot.next_seq, packet.seq.wrapping_add(packet.payload_len)) || packet.seq == slot.tail;
     }
@@ -126,7 +144,7 @@ fn has_frames(ctx: &SkBuffContext, packet: &Headers, slot: &FlowSlot) -> bool {
 
 /// What belongs to the newest head of the flow is copied, whatever it looks like.
 #[inline(always)]
-fn goes_on<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowSlot, flow: u64, known: bool) -> Part {
+fn goes_on<const TAP: u8>(ctx: &impl Payload, packet: &Headers, slot: &mut FlowSlot, flow: u64, known: bool) -> Part {
     if !known || slot.state == FRESH {
         return Part::Unclaimed;
     }
@@ -172,7 +190,7 @@ fn goes_on<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut Flow
 
 /// A payload that no head claims: a new head, an opaque protocol, or something that is left out but for its end.
 #[inline(always)]
-fn begins<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowSlot, flow: u64, known: bool) -> Part {
+fn begins<const TAP: u8>(ctx: &impl Payload, packet: &Headers, slot: &mut FlowSlot, flow: u64, known: bool) -> Part {
     let Some([low, high]) = first_bytes(ctx, packet.payload_at, packet.payload_len) else { return Part::Unclaimed };
     match opening(low, high, packet.payload_len) {
         Opening::Head => {
@@ -203,7 +221,9 @@ fn begins<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowS
         _ if (!known || slot.state == FRESH) && (is_broker(low, high, packet.payload_len) || is_paired(packet)) => {
             claim::<TAP>(ctx, slot, flow);
             slot.state = STREAM;
-            slot.left_out = 0;
+            if let Some(left_out) = left_out(flow) {
+                *left_out = 0;
+            }
             set_paired(packet, true);
             return Part::Stream;
         }

@@ -3,8 +3,6 @@
 //! The bytes are copied straight into memory reserved in the ring. A buffer of the CPU would not do: with the kernel
 //! preemptible another program may run on this CPU between its filling and its sending.
 
-use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
-use aya_ebpf::programs::SkBuffContext;
 use core::hint::black_box;
 use core::mem::MaybeUninit;
 use core::ptr::addr_of_mut;
@@ -13,6 +11,7 @@ use observer_ebpf::loss::Loss;
 use observer_ebpf::opening::{Opening, opening};
 use observer_ebpf::record::{FLAG_CLOSES, Record};
 
+use crate::payload::Payload;
 use crate::ring::{RECORDS, lose, submit_flags};
 
 /// The last three bytes of a finished head, the newest in the lowest byte.
@@ -60,7 +59,7 @@ pub(crate) struct Copied {
 /// end of a head in it. `None`: lost.
 #[inline(always)]
 pub(crate) fn copy<const WORDS: usize>(
-    ctx: &SkBuffContext,
+    ctx: &impl Payload,
     template: &Record,
     stretch: Stretch,
     zero: u32,
@@ -79,7 +78,7 @@ pub(crate) fn copy<const WORDS: usize>(
     // The mask tells every verifier from 5.10 on that the length is 1 to `room`; it must stand directly before the call.
     let len = (forget(wanted - 1, zero) & (room - 1)) + 1;
     // SAFETY: `len` is at most the size of `words`.
-    if unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), stretch.at, words.cast(), len) } != 0 {
+    if !unsafe { ctx.load(stretch.at, words.cast(), len) } {
         entry.discard(0);
         lose(Loss::Unreadable);
         return None;
@@ -131,7 +130,7 @@ unsafe fn claim_lines<const WORDS: usize>(words: *mut u64, len: u32) {
 /// `None`: lost.
 #[inline(always)]
 pub(crate) fn copy_blindly<const WORDS: usize>(
-    ctx: &SkBuffContext,
+    ctx: &impl Payload,
     template: &Record,
     stretch: Stretch,
     zero: u32,
@@ -146,7 +145,7 @@ pub(crate) fn copy_blindly<const WORDS: usize>(
     let len = (forget(wanted - 1, zero) & (room - 1)) + 1;
     // SAFETY: as in `copy`.
     unsafe {
-        if bpf_skb_load_bytes(ctx.skb.skb.cast(), stretch.at, addr_of_mut!((*piece).words).cast(), len) != 0 {
+        if !ctx.load(stretch.at, addr_of_mut!((*piece).words).cast(), len) {
             entry.discard(0);
             lose(Loss::Unreadable);
             return None;
@@ -162,7 +161,7 @@ pub(crate) fn copy_blindly<const WORDS: usize>(
 
 /// Sends a record without payload, or with its last bytes (at most 8).
 #[inline(always)]
-pub(crate) fn bare(ctx: &SkBuffContext, template: &Record, stretch: Option<Stretch>) {
+pub(crate) fn bare(ctx: &impl Payload, template: &Record, stretch: Option<Stretch>) {
     let Some(mut entry) = RECORDS.reserve::<Piece<1>>(0) else {
         lose(Loss::RingFull);
         return;
@@ -173,7 +172,7 @@ pub(crate) fn bare(ctx: &SkBuffContext, template: &Record, stretch: Option<Stret
         addr_of_mut!((*piece).record).write(*template);
         if let Some(stretch) = stretch {
             let len = (black_box(stretch.len - 1) & 7) + 1;
-            if bpf_skb_load_bytes(ctx.skb.skb.cast(), stretch.at, addr_of_mut!((*piece).words).cast(), len) != 0 {
+            if !ctx.load(stretch.at, addr_of_mut!((*piece).words).cast(), len) {
                 entry.discard(0);
                 lose(Loss::Unreadable);
                 return;
@@ -202,7 +201,7 @@ pub(crate) fn kept(template: &Record, bytes: u64) {
 
 /// The first sixteen bytes at a place of the packet; zeros where it ends before. `None` where it cannot be read.
 #[inline(always)]
-pub(crate) fn first_bytes(ctx: &SkBuffContext, at: u32, len: u32) -> Option<[u64; 2]> {
+pub(crate) fn first_bytes(ctx: &impl Payload, at: u32, len: u32) -> Option<[u64; 2]> {
     let mut first = MaybeUninit::<[u64; 2]>::uninit();
     let words = first.as_mut_ptr().cast::<u64>();
     // SAFETY: the two words of `first`. Volatile, or a call of memset comes out of it, and functions cost verifiers dearly.
@@ -213,8 +212,7 @@ pub(crate) fn first_bytes(ctx: &SkBuffContext, at: u32, len: u32) -> Option<[u64
     let wanted = if len > 16 { 16 } else { len };
     let wanted = (black_box(wanted - 1) & 15) + 1;
     // SAFETY: `wanted` is 1 to 16.
-    let read = unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), at, words.cast(), wanted) };
-    if read == 0 {
+    if unsafe { ctx.load(at, words.cast(), wanted) } {
         // SAFETY: both words were written above.
         Some(unsafe { first.assume_init() })
     } else {
@@ -224,7 +222,7 @@ pub(crate) fn first_bytes(ctx: &SkBuffContext, at: u32, len: u32) -> Option<[u64
 }
 
 #[inline(always)]
-fn opens_head(ctx: &SkBuffContext, at: u32, len: u32) -> bool {
+fn opens_head(ctx: &impl Payload, at: u32, len: u32) -> bool {
     first_bytes(ctx, at, len).is_some_and(|[low, high]| opening(low, high, len) == Opening::Head)
 }
 

@@ -15,6 +15,8 @@ pub enum Hook {
     SocketOperations,
     /// A socket filter on a packet socket.
     Filter,
+    /// An instruction of a program in user space: attached where a TLS library is found.
+    Probe,
     /// The only entry of this program array: another program leaves for it.
     Entry {
         /// The array's name in the object.
@@ -46,6 +48,8 @@ pub enum Gives {
     Frames,
     /// Kafka and the other brokers.
     Brokers,
+    /// What TLS libraries carry, in clear.
+    Tls,
     /// Whose a socket is, as soon as it is made.
     Owners,
 }
@@ -61,7 +65,7 @@ impl Program {
 }
 
 /// Every program of the object. Socket hooks come first, so that no packet is seen of a socket that they missed.
-pub const PROGRAMS: [Program; 19] = [
+pub const PROGRAMS: [Program; 43] = [
     Program { name: "connect4", hook: Hook::SocketAddress, gives: Gives::Owners },
     Program { name: "connect6", hook: Hook::SocketAddress, gives: Gives::Owners },
     Program { name: "post_bind4", hook: Hook::Socket, gives: Gives::Owners },
@@ -110,6 +114,30 @@ pub const PROGRAMS: [Program; 19] = [
         hook: Hook::Entry { array: "STREAM_WIRE", of: &Hook::Filter },
         gives: Gives::Brokers,
     },
+    Program { name: "tls_begins", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "tls_begins_1_1", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "tls_begins_3_0", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "tls_begins_3_2", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "tls_begins_ex2", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "tls_uncorks", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "tls_uncorked", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "tls_reads", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "tls_writes", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "tls_reads_ex", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "tls_writes_ex", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "tls_sends_file", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "tls_closes", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "go_begins", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "go_reads", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "go_sends", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "go_closes", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "rustls_begins", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "rustls_sends", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "rustls_receives", hook: Hook::Probe, gives: Gives::Tls },
+    Program { name: "tls_session", hook: Hook::Entry { array: "SESSION_TLS", of: &Hook::Probe }, gives: Gives::Tls },
+    Program { name: "tls_long", hook: Hook::Entry { array: "LONG_TLS", of: &Hook::Probe }, gives: Gives::Tls },
+    Program { name: "tls_frames", hook: Hook::Entry { array: "FRAMES_TLS", of: &Hook::Probe }, gives: Gives::Tls },
+    Program { name: "tls_stream", hook: Hook::Entry { array: "STREAM_TLS", of: &Hook::Probe }, gives: Gives::Tls },
     Program { name: "ingress", hook: Hook::Ingress, gives: Gives::Packets },
     Program { name: "egress", hook: Hook::Egress, gives: Gives::Packets },
     Program { name: "wire", hook: Hook::Filter, gives: Gives::Packets },

@@ -22,9 +22,14 @@ pub enum Kind {
     FastCgi = 9,
     /// The first payload that a socket receives begins nothing that is known.
     Unknown = 10,
+    /// A session of a TLS library is given up: `socket` is its number, `token` the process.
+    SessionEnds = 11,
+    /// A session of a TLS library is first seen: `token` is its number, `seq` the process, `source` the local end and `socket` the
+    /// cookie where they are known.
+    SessionBegins = 12,
     /// A payload of a connection on which its receiver has sent nothing since the programs run: it may be an answer of Redis, to
     /// a client that waited for it, or a request.
-    Unasked = 11,
+    Unasked = 13,
 }
 
 impl Kind {
@@ -40,7 +45,9 @@ impl Kind {
             8 => Self::Released,
             9 => Self::FastCgi,
             10 => Self::Unknown,
-            11 => Self::Unasked,
+            11 => Self::SessionEnds,
+            12 => Self::SessionBegins,
+            13 => Self::Unasked,
             _ => return None,
         })
     }
@@ -52,6 +59,8 @@ pub const TAP_EGRESS: u8 = 0;
 pub const TAP_INGRESS: u8 = 1;
 /// Seen on an interface (socket filter).
 pub const TAP_WIRE: u8 = 2;
+/// Seen at a function of a TLS library, in clear.
+pub const TAP_TLS: u8 = 3;
 /// The bits of `flags` that hold the tap.
 pub const TAP_MASK: u8 = 3;
 /// The packet travels over the loopback device.

@@ -3,12 +3,12 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::ProgramArray;
-use aya_ebpf::programs::SkBuffContext;
 use observer_ebpf::flow::{FRESH, Passage, STREAM, fingerprint, forget, passage};
-use observer_ebpf::record::{FLAG_CLOSES, Kind, TAP_EGRESS, TAP_INGRESS};
+use observer_ebpf::record::{FLAG_CLOSES, Kind, TAP_EGRESS, TAP_INGRESS, TAP_TLS};
 
-use crate::flows::{claim, holds, keep_paired, set_paired, slot};
-use crate::headers::{self, FIN, RST};
+use crate::flows::{claim, keep_paired, left_out, set_paired, slot};
+use crate::headers::{FIN, RST};
+use crate::payload::Payload;
 use crate::piece::{BLIND_BYTES, Stretch, copy_blindly};
 use crate::tell::{tell_close, template};
 
@@ -22,35 +22,36 @@ static STREAM_EGRESS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 static STREAM_INGRESS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
 static STREAM_WIRE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+#[map]
+static STREAM_TLS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Leaves for the program of this tap; returns only where there is none.
 #[inline(always)]
-pub(crate) fn go_to<const TAP: u8>(ctx: &SkBuffContext) {
+pub(crate) fn go_to<const TAP: u8>(ctx: &impl Payload) {
     let programs = match TAP {
         TAP_EGRESS => &STREAM_EGRESS,
         TAP_INGRESS => &STREAM_INGRESS,
+        TAP_TLS => &STREAM_TLS,
         _ => &STREAM_WIRE,
     };
-    // SAFETY: the program is of the same type; nothing is held here that it would leave behind.
-    let _ = unsafe { programs.tail_call(ctx, 0) };
+    ctx.leave_for(programs);
 }
 
 /// Tells a payload that [`crate::packet`] found to be of a broker's connection.
 #[inline(always)]
-pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
-    let Some(mut packet) = headers::read::<TAP>(ctx) else { return };
-    // SAFETY: a field of the context.
-    let hash = unsafe { (*ctx.skb.skb).hash };
-    let flow = fingerprint(packet.source, packet.destination, packet.ports, hash, TAP);
+pub(crate) fn observe<const TAP: u8>(ctx: &impl Payload) {
+    let Some(mut packet) = ctx.headers::<TAP>() else { return };
+    let flow = fingerprint(packet.source, packet.destination, packet.ports, ctx.hash(), TAP);
     let Some(slot) = slot(flow) else { return };
-    if packet.payload_len == 0 || !holds(slot, flow) || slot.state != STREAM {
+    if packet.payload_len == 0 || !slot.holds(flow) || slot.state != STREAM {
         return;
     }
     packet.forget(slot.zero);
     if slot.socket == 0 && TAP != observer_ebpf::record::TAP_WIRE {
         claim::<TAP>(ctx, slot, flow);
     }
-    match passage(slot.left_out, flow, packet.seq.wrapping_add(packet.payload_len)) {
+    let Some(left_out) = left_out(flow) else { return };
+    match passage(*left_out, flow, packet.seq.wrapping_add(packet.payload_len)) {
         Passage::Told => {}
         Passage::LeftOut => {
             if packet.flags & (FIN | RST) != 0 {
@@ -59,15 +60,15 @@ pub(crate) fn observe<const TAP: u8>(ctx: &SkBuffContext) {
             return;
         }
         Passage::Ended => {
-            slot.left_out = 0;
+            *left_out = 0;
             slot.state = FRESH;
             slot.end_seq = 0;
             return set_paired(&packet, false);
         }
     }
-    if slot.left_out != 0 && passage(slot.left_out, flow, packet.seq) == Passage::Told {
+    if *left_out != 0 && passage(*left_out, flow, packet.seq) == Passage::Told {
         // It was for bytes that have passed, and sequence numbers wrap.
-        slot.left_out = 0;
+        *left_out = 0;
     }
     keep_paired(&packet);
     let mut record = template::<TAP>(ctx, &packet, slot, flow, Kind::Packet);

@@ -1,15 +1,14 @@
 //! Telling: a payload that belongs to a head is copied, and the flow's slot remembers where the head stands then.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use aya_ebpf::programs::SkBuffContext;
 use observer_ebpf::HEAD_BYTES_MAX;
 use observer_ebpf::flow::{CLOSED, ENDED, FRAMES, FRESH, FlowSlot, forget};
 use observer_ebpf::record::{
-    FLAG_ACKNOWLEDGES, FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_WIRE,
+    FLAG_ACKNOWLEDGES, FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_TLS, TAP_WIRE,
 };
 
-use crate::flows::{identity, is_first_of_redis, is_first_received};
-use crate::headers::{ACK, FIN, Headers, LOOPBACK, RST};
+use crate::flows::is_first_of_redis;
+use crate::headers::{ACK, FIN, Headers, RST};
+use crate::payload::Payload;
 use crate::piece::{BLIND_BYTES, Copied, HEAD_TAIL, Stretch, bare, copy, copy_blindly, first_bytes, min};
 
 /// Payloads up to this length are one record.
@@ -20,7 +19,7 @@ const PIECES_MAX: u32 = HEAD_BYTES_MAX / BLIND_BYTES;
 /// Tells a payload of at most [`SHORT_BYTES`], or the first bytes of a longer one.
 #[inline(always)]
 pub(crate) fn short<const TAP: u8>(
-    ctx: &SkBuffContext,
+    ctx: &impl Payload,
     packet: &mut Headers,
     slot: &mut FlowSlot,
     flow: u64,
@@ -48,7 +47,7 @@ pub(crate) fn short<const TAP: u8>(
 /// Tells a payload of any length.
 #[inline(always)]
 pub(crate) fn long<const TAP: u8>(
-    ctx: &SkBuffContext,
+    ctx: &impl Payload,
     packet: &mut Headers,
     slot: &mut FlowSlot,
     flow: u64,
@@ -113,7 +112,7 @@ fn settle(packet: &Headers, slot: &mut FlowSlot, copied: &Copied) {
 
 /// The last three bytes of a payload that has at least three.
 #[inline(always)]
-fn last_three(ctx: &SkBuffContext, packet: &Headers) -> u32 {
+fn last_three(ctx: &impl Payload, packet: &Headers) -> u32 {
     let at = packet.payload_at + packet.payload_len - 3;
     first_bytes(ctx, at, 3).map_or(0, |[last, _]| (last as u32).swap_bytes() >> 8)
 }
@@ -121,7 +120,7 @@ fn last_three(ctx: &SkBuffContext, packet: &Headers) -> u32 {
 /// A payload that is left out may hold the end of a chunked body (RFC 9112 section 7.1): its last five bytes are told where
 /// they end in an empty line. Returns whether they were.
 #[inline(always)]
-pub(crate) fn tell_end<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowSlot, flow: u64) -> bool {
+pub(crate) fn tell_end<const TAP: u8>(ctx: &impl Payload, packet: &Headers, slot: &mut FlowSlot, flow: u64) -> bool {
     let len = min(packet.payload_len, 5);
     let skipped = packet.payload_len - len;
     let Some([last, _]) = first_bytes(ctx, packet.payload_at + skipped, len) else { return false };
@@ -138,7 +137,7 @@ pub(crate) fn tell_end<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slo
 
 /// Tells the end of a direction, which `packet` brings, and nothing of what it carries.
 #[inline(always)]
-pub(crate) fn tell_close<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, slot: &mut FlowSlot, flow: u64) {
+pub(crate) fn tell_close<const TAP: u8>(ctx: &impl Payload, packet: &Headers, slot: &mut FlowSlot, flow: u64) {
     let mut record = template::<TAP>(ctx, packet, slot, flow, Kind::Packet);
     record.seq = packet.seq.wrapping_add(packet.payload_len);
     record.wire_len = 0;
@@ -154,16 +153,16 @@ pub(crate) fn tell_close<const TAP: u8>(ctx: &SkBuffContext, packet: &Headers, s
 /// where its receiver was not seen to send anything.
 #[inline(always)]
 pub(crate) fn tell_unknown<const TAP: u8>(
-    ctx: &SkBuffContext,
+    ctx: &impl Payload,
     packet: &Headers,
     slot: &FlowSlot,
     flow: u64,
     known: bool,
     is_of_redis: bool,
 ) {
-    let kind = if TAP == TAP_INGRESS && !known && is_first_received(ctx) {
+    let kind = if TAP == TAP_INGRESS && !known && ctx.is_first_received() {
         Kind::Unknown
-    } else if is_of_redis && is_first_of_redis::<TAP>(packet) && TAP != TAP_EGRESS {
+    } else if TAP != TAP_TLS && is_of_redis && is_first_of_redis::<TAP>(packet) && TAP != TAP_EGRESS {
         Kind::Unasked
     } else {
         return;
@@ -171,28 +170,27 @@ pub(crate) fn tell_unknown<const TAP: u8>(
     // The slot stays as it is: the flow may still come to carry heads, and most of these never will.
     let mut record = template::<TAP>(ctx, packet, slot, flow, kind);
     (record.socket, record.cgroup) =
-        if TAP == TAP_WIRE { (u64::from(slot.zero), u64::from(slot.zero)) } else { identity::<TAP>(ctx) };
+        if TAP == TAP_WIRE { (u64::from(slot.zero), u64::from(slot.zero)) } else { ctx.identity::<TAP>() };
     bare(ctx, &record, None);
 }
 
 /// A record of this packet, without payload.
 #[inline(always)]
 pub(crate) fn template<const TAP: u8>(
-    ctx: &SkBuffContext,
+    ctx: &impl Payload,
     packet: &Headers,
     slot: &FlowSlot,
     flow: u64,
     kind: Kind,
 ) -> Record {
-    // SAFETY: a field of the context.
-    let looped = TAP != TAP_WIRE && unsafe { (*ctx.skb.skb).ifindex } == LOOPBACK;
+    let looped = ctx.is_looped::<TAP>();
     let closes = packet.flags & (FIN | RST) != 0;
     let resets = (packet.flags & RST) * (FLAG_RESETS / RST);
     let acknowledges = (packet.flags & ACK) * (FLAG_ACKNOWLEDGES / ACK);
     let flags =
         TAP | resets | acknowledges | if looped { FLAG_LOOPED } else { 0 } | if closes { FLAG_CLOSES } else { 0 };
     Record {
-        at_ns: now::<TAP>(ctx),
+        at_ns: ctx.now::<TAP>(),
         socket: slot.socket,
         cgroup: slot.cgroup,
         token: if TAP == TAP_INGRESS && looped { flow } else { u64::from(slot.zero) },
@@ -208,21 +206,6 @@ pub(crate) fn template<const TAP: u8>(
         ack: packet.ack,
         link: slot.zero,
     }
-}
-
-/// Nanoseconds of CLOCK_MONOTONIC. A packet that leaves was stamped by TCP with that clock (`tcp_wstamp_ns`), which is cheaper
-/// to read than the clock; other clocks count from 1970 and are far larger.
-#[inline(always)]
-pub(crate) fn now<const TAP: u8>(ctx: &SkBuffContext) -> u64 {
-    if TAP == TAP_EGRESS {
-        // SAFETY: a field of the context.
-        let stamp = unsafe { (*ctx.skb.skb).tstamp };
-        if stamp != 0 && stamp < 1 << 60 {
-            return stamp;
-        }
-    }
-    // SAFETY: a helper that all these programs may call.
-    unsafe { bpf_ktime_get_ns() }
 }
 
 #[inline(always)]

@@ -10,3 +10,4 @@ pub mod config;
 pub mod output;
 pub mod pattern;
 pub mod pipeline;
+pub mod tls;

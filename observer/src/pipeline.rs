@@ -4,10 +4,12 @@
 //! One packet's way, top to bottom: connection table, decoder, then for each message the two ends, context, propagation,
 //! sampling, ledger.
 
+mod causes;
 mod declared;
 mod link;
 mod parties;
 mod prefetch;
+mod sessions;
 mod stages;
 mod stream_use;
 #[cfg(test)]
@@ -30,9 +32,12 @@ use crate::attribute::Options;
 use crate::capture::{Event, SourceCounters};
 use crate::config::Config;
 use crate::output::snapshot::{Extras, MalformedCount, TableUse};
+use crate::tls::TlsProcess;
+use causes::Causes;
 use declared::Declared;
 use link::Link;
-use parties::{EndAt, Known, Parties};
+use parties::{EndAt, Holder, Known, Parties};
+use sessions::{SessionAt, Sessions};
 use stages::Stages;
 use stream_use::{StreamUse, looks_like_redis};
 
@@ -82,6 +87,8 @@ struct Line {
     link: Link,
     stream: StreamUse,
     cgroups: [u64; 2],
+    /// Of a session of a TLS library: what is known of its near end, and which that is.
+    session: Option<(SessionAt, End)>,
     /// What the decoder held in buffers when it was last looked at.
     buffered_bytes: usize,
 }
@@ -97,6 +104,9 @@ pub struct Pipeline {
     parties: Parties,
     stages: Stages,
     declared: Declared,
+    causes: Causes,
+    /// Nothing more comes: the next report is the last.
+    is_concluded: bool,
     shared: Shared,
     auditor: Auditor,
     observer: ObserverInfo,
@@ -109,6 +119,22 @@ pub struct Pipeline {
     left_out: Vec<(u64, LeftOut)>,
     /// The open sockets whose connections were seen to begin.
     begun: FxHashSet<SocketId>,
+    sessions: Sessions,
+}
+
+impl Line {
+    fn new(mode: Mode, session: Option<(SessionAt, End)>) -> Self {
+        let fidelity = if mode == Mode::File { Fidelity::Whole } else { Fidelity::Heads };
+        Self {
+            conversation: Conversation::new(fidelity),
+            known: Known::default(),
+            link: Link::default(),
+            stream: StreamUse::default(),
+            cgroups: [0; 2],
+            session,
+            buffered_bytes: 0,
+        }
+    }
 }
 
 impl Pipeline {
@@ -131,6 +157,8 @@ impl Pipeline {
             parties,
             stages: Stages::new(config),
             declared: Declared::new(config),
+            causes: Causes::default(),
+            is_concluded: false,
             shared: Shared::new(bounds(config)),
             auditor: Auditor::default(),
             observer: observer_info(),
@@ -142,7 +170,13 @@ impl Pipeline {
             overdue_at: Timestamp::default(),
             left_out: Vec::new(),
             begun: FxHashSet::default(),
+            sessions: Sessions::default(),
         }
+    }
+
+    /// What passes through TLS libraries is told, or not: then connections of TLS wait for nothing.
+    pub fn tls_is_read(&mut self, is_read: bool) {
+        self.stages.tls_is_read(is_read);
     }
 
     /// Takes over a configuration that was read again. What was counted stays.
@@ -158,9 +192,30 @@ impl Pipeline {
     /// Takes the next event.
     pub fn event(&mut self, event: &Event<'_>) {
         match event {
-            Event::Packet { packet, cgroup } => self.packet(packet, *cgroup),
+            Event::Packet { packet, cgroup } => self.packet(packet, *cgroup, None),
             Event::Opaque { at, flow, tap, cgroup, kind } => self.opaque(*at, flow, *tap, *cgroup, *kind),
             Event::Unasked { at, flow, tap, cgroup } => self.unasked(*at, flow, *tap, *cgroup),
+            Event::SessionBegins { at, session, socket, flow, .. } => {
+                self.saw(*at);
+                self.sessions.begins(*session, *socket, *flow);
+            }
+            Event::Plain(plain) => {
+                let session = self.sessions.of(plain.session);
+                self.packet(&sessions::packet(plain), plain.cgroup, Some(session));
+            }
+            Event::SessionEnds { at, session, sent, received } => {
+                let socket = sessions::socket(*session);
+                if self.connections.holds(socket) {
+                    let session_at = self.sessions.of(*session);
+                    for end in sessions::ends(*at, *session, *sent, *received) {
+                        self.packet(&end, 0, Some(session_at));
+                    }
+                    self.connections.released(socket, *at);
+                }
+                self.stages.session_ended(socket);
+                self.sessions.ends(*session);
+            }
+            Event::TlsProcess(process) => self.tls_process(process),
             Event::Socket(event) => {
                 if let Some(attribution) = self.parties.attribution() {
                     attribution.event(event);
@@ -184,31 +239,27 @@ impl Pipeline {
         }
     }
 
-    fn packet(&mut self, packet: &Packet<'_>, cgroup: u64) {
+    fn packet(&mut self, packet: &Packet<'_>, cgroup: u64, session: Option<SessionAt>) {
         self.saw(packet.at);
         let Self { connections, parties, stages, shared, left_out, mode, buffered_bytes, begun, .. } = self;
-        let fidelity = if *mode == Mode::File { Fidelity::Whole } else { Fidelity::Heads };
-        let begin = || Line {
-            conversation: Conversation::new(fidelity),
-            known: Known::default(),
-            link: Link::default(),
-            stream: StreamUse::default(),
-            cgroups: [0; 2],
-            buffered_bytes: 0,
-        };
+        let sent = !matches!(packet.tap, Tap::Ingress { .. });
+        let local = if sent { End::First } else { End::Second };
+        let begin = || Line::new(*mode, session.map(|session| (session, local)));
         let gone = |gone: Connection<Line>| *buffered_bytes = buffered_bytes.saturating_sub(gone.state.buffered_bytes);
         let Some(sight) = connections.packet(packet, begin, gone) else { return };
         let is_repeat = sight.paired && matches!(packet.tap, Tap::Ingress { looped: true, .. });
         let (from, id) = (sight.from, sight.connection.id);
-        let near = if matches!(packet.tap, Tap::Ingress { .. }) { from.other() } else { from };
+        let near = if sent { from } else { from.other() };
         if cgroup != 0 {
             sight.connection.state.cgroups[place(near)] = cgroup;
         }
-        let ends = [End::First, End::Second].map(|end| EndAt {
-            address: sight.connection.address(end),
-            socket: sight.connection.socket(end),
-            cgroup: sight.connection.state.cgroups[place(end)],
-        });
+        if let (Some(session), Some((known, _))) = (session, &mut sight.connection.state.session)
+            && known.flow.is_none()
+        {
+            // Two threads may begin one together: what one of them sends is told before its beginning.
+            *known = session;
+        }
+        let ends = ends(sight.connection);
         let Packet { at, seq, ack, wire_len, bytes, link, .. } = *packet;
         let piece = Piece { at, from, seq, ack, wire_len, bytes, link };
         let Line { conversation, known, link: between, buffered_bytes: before, stream, .. } =
@@ -221,16 +272,31 @@ impl Pipeline {
         if packet.closes {
             conversation.closed(from, packet.at, &interest, shared, &mut tell);
         }
+        between.client = between.client.or_else(|| conversation.client_of_broker());
+        if let Some(protocol) = conversation.protocol().filter(|protocol| protocol.is_of_broker())
+            && let Some(broker) = between.begins_to_serve_records()
+        {
+            stages.serves_records(protocol, broker, known, &ends, parties);
+        }
         if conversation.fetches() {
             between.fetches();
         }
-        if between.begins_to_fetch() && *mode == Mode::Live && is_older(begun, &ends) {
+        if between.begins_to_fetch() && *mode == Mode::Live && is_older(begun, &ends) && !conversation.is_whole() {
             stages.joined_broker_late(at, known, &ends, parties);
         }
         // An answer that names a queue with the name of a command.
         let is_unasked = conversation.protocol().is_none() && looks_like_redis(bytes);
         if is_unasked && *mode == Mode::Live && is_older(begun, &ends) {
             stages.unasked(at, from.other(), &ends, parties);
+        }
+        if let (Some(session), Tap::Egress { socket, .. } | Tap::Ingress { socket, .. }) = (session, packet.tap)
+            && between.client == Some(from)
+            && !stages.is_placed(socket)
+        {
+            let serves = from != near;
+            if let Some(owner) = parties.party(known, (near, serves), &ends, None, &mut stages.names).observed() {
+                stages.session_asks((socket, session), (owner, serves));
+            }
         }
         if packet.token != 0 {
             // The sender's sight shows all of it.
@@ -244,6 +310,16 @@ impl Pipeline {
         {
             self.buffered_bytes = self.buffered_bytes.saturating_sub(gone.state.buffered_bytes);
         }
+    }
+
+    fn tls_process(&mut self, process: &TlsProcess) {
+        let TlsProcess { pid, command, observed, unfit, gone } = process;
+        if *gone {
+            self.sessions.process_ends(*pid);
+        }
+        let unread = unfit.iter().map(|(library, why)| format!("{command} (pid {pid}): {library}: {why}").into());
+        let has_some = !(*gone || observed.is_empty() && unfit.is_empty());
+        self.stages.reads_tls(*pid, has_some.then(|| unread.collect()));
     }
 
     fn opaque(&mut self, at: Timestamp, flow: &Flow, tap: Tap, cgroup: u64, kind: Opaque) {
@@ -298,6 +374,11 @@ impl Pipeline {
                 self.stages.hide(workload, Hidden::UnixSocket, now);
             }
             self.stages.forget(|workload| self.parties.knows(workload));
+            // A process is looked at while it runs.
+            if let Some(attribution) = self.parties.attribution() {
+                let culprits = self.stages.culprits();
+                self.causes.look(attribution, |service| culprits.contains(service));
+            }
         }
         if let Some(attribution) = self.parties.attribution() {
             self.declared.refresh(attribution, &self.stages.names);
@@ -312,12 +393,7 @@ impl Pipeline {
             if connection.state.conversation.buffered_bytes() == 0 {
                 continue;
             }
-            let ends = [End::First, End::Second].map(|end| EndAt {
-                address: connection.address(end),
-                socket: connection.socket(end),
-                cgroup: connection.state.cgroups[place(end)],
-            });
-            let id = connection.id;
+            let (ends, id) = (ends(connection), connection.id);
             let Line { conversation, known, link, .. } = &mut connection.state;
             conversation.overdue(now, &interest, shared, &mut |message| {
                 stages.message(&message, id, (link, known), &ends, parties);
@@ -330,12 +406,19 @@ impl Pipeline {
         self.stages.progress()
     }
 
+    /// The observation ends: what is waited for will not come. To be called before the last report.
+    pub fn conclude(&mut self, now: Timestamp) {
+        self.stages.conclude(now);
+        self.is_concluded = true;
+    }
+
     /// The report as of `now`. Live, declared rules of processes that began since the last tick are read first.
     pub fn report(&mut self, now: Timestamp, counters: &[SourceCounters]) -> Report {
         if self.mode == Mode::Live {
             self.tick(now, counters);
         }
         self.stages.correct();
+        self.stages.note_unread(&mut self.parties);
         let losses: Vec<Loss> = counters
             .iter()
             .flat_map(|counter| {
@@ -353,7 +436,7 @@ impl Pipeline {
             lost: losses.iter().map(|loss| loss.count).sum(),
             undecodable: self.shared.anomalies.undecodable(),
         };
-        self.auditor.report(&Inputs {
+        let mut report = self.auditor.report(&Inputs {
             observer: &self.observer,
             environment: self.environment.as_deref(),
             window: self.window.unwrap_or((now, now)),
@@ -362,9 +445,14 @@ impl Pipeline {
             names: &self.stages.names,
             ledger: &self.stages.ledger,
             traces: &self.stages.traces,
+            routes: self.stages.routes(),
             rules: self.declared.rules(),
             settings: self.settings,
-        })
+        });
+        if let Some(attribution) = self.parties.attribution() {
+            self.causes.explain(&mut report, attribution, self.is_concluded);
+        }
+        report
     }
 
     /// What the metrics show and the report does not.
@@ -374,7 +462,7 @@ impl Pipeline {
         let malformed = (stages.ledger.malformed().into_iter())
             .map(|((service, reason), count)| MalformedCount { service: name(service), reason, count })
             .collect();
-        let errors = stages.errors();
+        let (errors, slow) = (stages.errors(), stages.slow());
         let declared = self.declared.ratios(&stages.names, &stages.traces);
         let mut tables = stages.tables();
         let connections = self.connections.counters();
@@ -390,6 +478,10 @@ impl Pipeline {
             tracked: count(established.tracked),
             evicted: established.evicted,
         });
+        let (sessions, evicted) = self.sessions.counters();
+        tables.push(TableUse { table: "tls_sessions", tracked: count(sessions), evicted });
+        let (processes, refused) = self.causes.counters();
+        tables.push(TableUse { table: "culprits", tracked: count(processes), evicted: refused });
         tables.push(TableUse { table: "unresolved_ends", tracked: 0, evicted: self.parties.unresolved() });
         if let Some(attribution) = self.parties.attribution() {
             tables.extend(attribution.tables().into_iter().map(|table| TableUse {
@@ -398,7 +490,7 @@ impl Pipeline {
                 evicted: table.evicted,
             }));
         }
-        Extras { sources: counters.to_vec(), declared, malformed, errors, tables }
+        Extras { sources: counters.to_vec(), declared, malformed, errors, slow, tables }
     }
 }
 
@@ -416,7 +508,10 @@ fn ends_at(flow: &Flow, tap: Tap, cgroup: u64) -> ([EndAt; 2], Option<End>) {
     };
     // Zero: the socket did not exist yet.
     let socket = socket.filter(|socket| socket.0 != 0);
-    let at_end = |address, end| EndAt { address, socket: socket.filter(|_| local == Some(end)), cgroup };
+    let at_end = |address, end| {
+        let socket = socket.filter(|_| local == Some(end));
+        EndAt { address, socket, cgroup, holder: Holder::Socket }
+    };
     ([at_end(flow.source, End::First), at_end(flow.destination, End::Second)], local)
 }
 
@@ -438,6 +533,20 @@ fn bounds(config: &Config) -> RecordBounds {
     // As many times its length when it is decompressed as by default.
     let records_bytes = default.records_bytes.max(batch_bytes * (default.records_bytes / default.batch_bytes));
     RecordBounds { batch_bytes, records_bytes }
+}
+
+/// What is known of the two ends of a connection.
+fn ends(connection: &Connection<Line>) -> [EndAt; 2] {
+    let Line { session, cgroups, .. } = &connection.state;
+    [End::First, End::Second].map(|end| match session {
+        Some((session, near)) => session.end(*near == end, cgroups[place(end)]),
+        None => EndAt {
+            address: connection.address(end),
+            socket: connection.socket(end),
+            cgroup: cgroups[place(end)],
+            holder: Holder::Socket,
+        },
+    })
 }
 
 /// The place of an end in an array of both.

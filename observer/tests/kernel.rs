@@ -6,12 +6,16 @@
 
 #[path = "kernel/big.rs"]
 mod big;
+#[path = "kernel/calls.rs"]
+mod calls;
 #[path = "kernel/cgroup.rs"]
 mod cgroup;
 #[path = "kernel/ends.rs"]
 mod ends;
 #[path = "kernel/frames.rs"]
 mod frames;
+#[path = "kernel/go.rs"]
+mod go;
 #[path = "kernel/headers.rs"]
 mod headers;
 #[path = "kernel/heads.rs"]
@@ -22,15 +26,21 @@ mod namespaces;
 mod object;
 #[path = "kernel/opaque.rs"]
 mod opaque;
+#[path = "kernel/openssl.rs"]
+mod openssl;
 #[path = "kernel/pressure.rs"]
 mod pressure;
 #[path = "kernel/reuse.rs"]
 mod reuse;
+#[path = "kernel/rustls.rs"]
+mod rustls;
 #[path = "kernel/seen.rs"]
 mod seen;
 #[path = "kernel/sockets.rs"]
 mod sockets;
 #[path = "kernel/streams.rs"]
 mod streams;
+#[path = "kernel/tls.rs"]
+mod tls;
 #[path = "kernel/wire.rs"]
 mod wire;

@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use expect_test::{Expect, expect, expect_file};
-use observer::capture::{ProgramCost, SourceCounters};
+use observer::capture::{ProbeCost, ProgramCost, SourceCounters};
 use observer::config::Audit;
 use observer::output::audit::AuditWriter;
 use observer::output::metrics::{self, Kind};
-use observer::output::snapshot::{DeclaredRatio, ErrorCount, Extras, MalformedCount, Shared, Snapshot, TableUse};
+use observer::output::snapshot::{DeclaredRatio, Extras, MalformedCount, ResponseCount, Shared, Snapshot, TableUse};
 use observer::output::table::{self, Style};
 use observer::output::{json, prometheus};
 use observer_core::audit::report::{FILE_NAME, Report};
@@ -29,7 +29,9 @@ fn extras() -> Extras {
             source: "cgroup",
             events: 12_400,
             lost: vec![("ring_full", 0)],
+            tables: vec![TableUse { table: "tls_files", tracked: 3, evicted: 1 }],
             programs: vec![ProgramCost { program: "egress".into(), run_ns: 1_500_000_000, runs: 7_000_000 }],
+            probes: vec![ProbeCost { command: "nginx".into(), hits: 1_200, a_second: Duration::from_millis(125) }],
         }],
         declared: vec![DeclaredRatio {
             service: "gateway".into(),
@@ -39,14 +41,20 @@ fn extras() -> Extras {
         }],
         malformed: vec![MalformedCount { service: "checkout".into(), reason: Malformation::TraceId, count: 2 }],
         errors: vec![
-            ErrorCount {
+            ResponseCount {
                 service: "checkout".into(),
                 tenant: "acme".into(),
                 sampled: Some(Sampled::NotSampled),
                 count: 11,
             },
-            ErrorCount { service: "checkout".into(), tenant: "acme".into(), sampled: None, count: 1 },
+            ResponseCount { service: "checkout".into(), tenant: "acme".into(), sampled: None, count: 1 },
         ],
+        slow: vec![ResponseCount {
+            service: "checkout".into(),
+            tenant: "acme".into(),
+            sampled: Some(Sampled::Sampled),
+            count: 3,
+        }],
         tables: vec![TableUse { table: "connections", tracked: 42, evicted: 0 }],
     }
 }
@@ -81,6 +89,9 @@ fn the_table_at_110_columns() {
             FINDINGS
             CRITICAL  context-lost  checkout → inventory  190 of 600
                       checkout sends requests to inventory without the context of the requests that caused them.
+                      path: (several) → gateway → checkout ┄ inventory: the context ends at checkout (180 of 190
+                      requests)
+                      runs: python (pid 4711): CPython 3.11.2 with opentelemetry-sdk 1.45.1, flask 3.1.3, requests
                       fix: Propagate traceparent in the HTTP client that checkout uses for inventory.
                       e.g. trace 4bf92f3577b34da6a3ce929d0e0e4736 at 2026-01-01T00:00:02.125Z
             WARNING   ratio-under  gateway  tenant globex  30 of 600
@@ -149,6 +160,10 @@ fn the_table_at_80_columns() {
             CRITICAL  context-lost  checkout → inventory  190 of 600
                       checkout sends requests to inventory without the context of the
                       requests that caused them.
+                      path: (several) → gateway → checkout ┄ inventory: the context ends at
+                      checkout (180 of 190 requests)
+                      runs: python (pid 4711): CPython 3.11.2 with opentelemetry-sdk
+                      1.45.1, flask 3.1.3, requests
                       fix: Propagate traceparent in the HTTP client that checkout uses for
                       inventory.
                       e.g. trace 4bf92f3577b34da6a3ce929d0e0e4736 at

@@ -1,6 +1,8 @@
 """Kafka by aiokafka, in Python alone."""
 
 import asyncio
+import os
+import ssl
 
 import aiokafka
 
@@ -13,14 +15,15 @@ class Client(Puller, Background):
 
     def __init__(self, broker):
         super().__init__()
-        self.broker = broker
+        self.common = {"bootstrap_servers": broker}
+        if certificate := os.environ.get("CERTIFICATE"):
+            context = ssl.create_default_context(cafile=certificate)
+            self.common |= {"security_protocol": "SSL", "ssl_context": context}
 
     def start_producing(self):
         async def start(codec):
             compression = None if codec == "none" else codec
-            producer = aiokafka.AIOKafkaProducer(
-                bootstrap_servers=self.broker, compression_type=compression, linger_ms=2
-            )
+            producer = aiokafka.AIOKafkaProducer(**self.common, compression_type=compression, linger_ms=2)
             await producer.start()
             return producer
 
@@ -38,7 +41,7 @@ class Client(Puller, Background):
 
     def start_consuming(self):
         async def start():
-            consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=self.broker, auto_offset_reset="earliest")
+            consumer = aiokafka.AIOKafkaConsumer(**self.common, auto_offset_reset="earliest")
             consumer.assign(kafka.every(aiokafka.TopicPartition))
             await consumer.start()
             return consumer

@@ -1,5 +1,7 @@
 """Kafka by confluent-kafka, which is librdkafka."""
 
+import os
+
 import confluent_kafka
 
 from . import Puller, kafka
@@ -10,6 +12,8 @@ class Client(Puller):
 
     def __init__(self, broker):
         self.common = {"bootstrap.servers": broker}
+        if certificate := os.environ.get("CERTIFICATE"):
+            self.common |= {"security.protocol": "ssl", "ssl.ca.location": certificate}
 
     def start_producing(self):
         common = self.common | {"linger.ms": 2}

@@ -11,7 +11,7 @@ const app = service.create();
 
 app.post('/orders', async (request, response) => {
   const ratio = declared[telemetry.tenantOf(request.headers)] ?? declared.default;
-  const status = await service.call(request, 'checkout', '/checkout', { 'x-trace-weight': String(1 / ratio) });
+  const status = await service.call(request, 'checkout', '/checkout', { 'x-trace-weight': String(ratio) });
   response.status(status).json({ ordered: true });
 });
 

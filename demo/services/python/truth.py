@@ -123,10 +123,14 @@ class LoggedTransport(httpx.HTTPTransport):
     def handle_request(self, request):
         started_ns = time.time_ns()
         response = super().handle_request(request)
-        peer = os.environ[f"NAME_{request.url.port}"]
-        record = _sent(request.method, request.url.path, peer, request.headers) | {"at_ns": started_ns}
-        _finish(record, response.status_code)
+        sent(started_ns, request, response.status_code)
         return response
+
+
+def sent(at_ns, request, status):
+    """Writes down a request of httpx that was answered."""
+    peer = os.environ[f"NAME_{request.url.port}"]
+    _finish(_sent(request.method, request.url.path, peer, request.headers) | {"at_ns": at_ns}, status)
 
 
 def _port(url):

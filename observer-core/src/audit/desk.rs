@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Inputs;
 use super::ledger::Sight;
+use super::path::Path;
 use super::report::{Code, Evidence, Example, Finding};
 use super::severity::{Case, Role, severity};
 use super::tally::Examples;
@@ -32,6 +33,7 @@ pub(super) struct Draft {
     pub(super) of: u64,
     pub(super) evidence: Option<Evidence>,
     pub(super) examples: Vec<Example>,
+    pub(super) path: Option<Path>,
 }
 
 impl Draft {
@@ -48,6 +50,7 @@ impl Draft {
             of: 1,
             evidence: None,
             examples: Vec::new(),
+            path: None,
         }
     }
 }
@@ -103,6 +106,8 @@ impl<'a> Desk<'a> {
             of: draft.of,
             evidence: draft.evidence,
             examples: draft.examples,
+            path: draft.path,
+            runs: Vec::new(),
         });
     }
 
@@ -123,7 +128,7 @@ impl<'a> Desk<'a> {
 /// The names of the tenants that were seen, without those that are none.
 pub(super) fn tenants_seen(inputs: &Inputs<'_>) -> BTreeSet<TenantId> {
     let requests = inputs.ledger.requests().map(|((_, tenant, _), _)| tenant);
-    let series = inputs.traces.series().iter().map(|(_, tenant, _, _)| tenant);
+    let series = inputs.traces.series().iter().map(|(_, tenant, ..)| tenant);
     requests.chain(series).filter(|tenant| ![Names::OVERFLOW_TENANT, Names::UNKNOWN_TENANT].contains(tenant)).collect()
 }
 

@@ -47,6 +47,7 @@ fn nothing_observed(desk: &mut Desk<'_>) {
 struct Unseen {
     arrivals: Arrivals,
     tls: u64,
+    sealed: u64,
     fastcgi: u64,
     unknown: u64,
     unattributed: u64,
@@ -68,6 +69,9 @@ fn not_observed(desk: &mut Desk<'_>) {
         };
         *counter = counter.saturating_add(*connections);
     }
+    for (&service, &connections) in &ledger.sealed {
+        services.entry(service).or_default().sealed = connections;
+    }
     for ((service, _), outcomes) in ledger.hops() {
         let hops = outcomes.get(index(Outcome::Unattributed)).copied().unwrap_or_default();
         let unseen = services.entry(service).or_default();
@@ -75,7 +79,7 @@ fn not_observed(desk: &mut Desk<'_>) {
     }
 
     for (service, unseen) in services {
-        let Unseen { arrivals, tls, fastcgi, mut unknown, unattributed } = unseen;
+        let Unseen { arrivals, tls, sealed, fastcgi, mut unknown, unattributed } = unseen;
         if unattributed == 0 {
             // Databases and the like, which take no part in tracing: that nothing is known of them hides nothing.
             unknown = 0;
@@ -83,6 +87,7 @@ fn not_observed(desk: &mut Desk<'_>) {
         let reasons: Vec<String> = [
             (arrivals.unobserved, "request", " of which the head was not fully seen"),
             (tls, "connection", " of TLS"),
+            (sealed, "connection", " of TLS that it opened"),
             (fastcgi, "connection", " of FastCGI"),
             (unknown, "connection", " of a protocol that is not known"),
             (unattributed, "hop", " whose cause may be among what was not seen"),
@@ -95,11 +100,16 @@ fn not_observed(desk: &mut Desk<'_>) {
             continue;
         }
         let name = desk.service(service);
-        let count = [arrivals.unobserved, tls, fastcgi, unknown, unattributed]
+        let count = [arrivals.unobserved, tls, sealed, fastcgi, unknown, unattributed]
             .into_iter()
             .fold(0, |sum: u64, number| sum.saturating_add(number));
         let share = arrivals.unobserved as f64 / arrivals.total().max(1) as f64;
-        let remedy = if tls > 0 {
+        let unread: Vec<&str> = match ledger.unread.get(&service).filter(|_| tls > 0 || sealed > 0) {
+            Some(processes) => processes.iter().map(|process| &**process).collect(),
+            None => Vec::new(),
+        };
+        let unread = if unread.is_empty() { String::new() } else { format!(" ({})", unread.join("; ")) };
+        let remedy = if tls > 0 || sealed > 0 {
             "run observer doctor to see which protocols and TLS libraries can be read here"
         } else if arrivals.unobserved > 0 {
             "look at capture.lost and at the load of this host; the counts of this service are too low by these"
@@ -113,7 +123,7 @@ fn not_observed(desk: &mut Desk<'_>) {
             of: arrivals.total().saturating_add(count).saturating_sub(arrivals.unobserved),
             ..Draft::new(
                 Code::NotObserved,
-                format!("{name}: not observed and in no ratio: {}", reasons.join(", ")),
+                format!("{name}: not observed and in no ratio: {}{unread}", reasons.join(", ")),
                 remedy.to_owned(),
             )
         });

@@ -1,28 +1,39 @@
 //! The ledger: what the pipeline learns of each request, hop, weight and error comes in; bounded counters with a few examples
 //! go out. Plain adding up: what of it is wrong is decided by the findings. What a row counts is in `rows`.
 
+mod culprits;
 mod rows;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::report::Evidence;
 use super::tally::Table;
 use crate::connection::Opaque;
-use crate::context::{Malformation, Sampled, TraceFact};
+use crate::context::{
+    Format, Formats, Malformation, MessageContext, Sampled, Spellings, TraceContext, TraceFact, WeightClass,
+};
+use crate::fact::Fact;
 use crate::ids::{ServiceId, SpanId, TenantId, TraceId};
 use crate::limits::Limits;
 use crate::message::Protocol;
 use crate::names::Names;
-use crate::propagation::{Correction, Hop, Outcome, WeightOutcome};
+use crate::propagation::{Correction, Handed, Hop, Outcome, Route, WeightOutcome};
 use crate::time::Timestamp;
 
 pub(super) use rows::index;
-pub use rows::{Arrival, Arrivals, Break, Broken, ErrorResponses, Missing, Outcomes, Tally};
+pub use rows::{
+    Arrival, Arrivals, Break, Broken, Companion, Disagreeing, Disagreement, Dropped, Fate, Fates, FormatSets, Gate,
+    Gated, HopRow, Missing, Outcomes, Side, Slow, Spelled, Tally, Unread,
+};
 
 /// The share of the memory limit that each table of the ledger may take: one in this many.
 const TABLE_SHARE: usize = 64;
+
+/// Processes that are named of a service of which some TLS is not read.
+const UNREAD_MAX: usize = 8;
 
 /// What is kept of one message as an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +48,7 @@ pub struct Sight {
 
 /// A request as the service received it.
 #[derive(Clone, Copy, Debug)]
-pub struct ReceivedRequest {
+pub struct ReceivedRequest<'a> {
     /// When.
     pub at: Timestamp,
     /// Who received it.
@@ -46,8 +57,8 @@ pub struct ReceivedRequest {
     pub tenant: TenantId,
     /// Its protocol.
     pub protocol: Protocol,
-    /// What it says of its trace.
-    pub trace: TraceFact,
+    /// What it says.
+    pub context: &'a MessageContext,
     /// Who sent it.
     pub sender: ServiceId,
     /// Whether that is an observed service of which the cause of this request is known to have had a context.
@@ -63,8 +74,8 @@ pub struct DecidedHop<'a> {
     pub service: ServiceId,
     /// To whom.
     pub peer: ServiceId,
-    /// What it says of its trace.
-    pub sent: TraceFact,
+    /// What it says.
+    pub context: &'a MessageContext,
     /// The decision.
     pub hop: &'a Hop,
     /// How its cause was decided.
@@ -75,13 +86,27 @@ pub struct DecidedHop<'a> {
 #[derive(Debug)]
 pub struct Ledger {
     pub(super) requests: Table<(ServiceId, TenantId, Protocol), Arrivals>,
-    pub(super) malformed: Table<(ServiceId, ServiceId, Malformation), Tally>,
+    pub(super) malformed: Table<(ServiceId, ServiceId, Format, Malformation), Tally>,
     pub(super) missing: Table<(ServiceId, ServiceId), Missing>,
-    pub(super) hops: Table<(ServiceId, ServiceId), Outcomes>,
+    pub(super) disagreements: Table<(ServiceId, ServiceId, Disagreement), Disagreeing>,
+    pub(super) spelled: Table<(ServiceId, ServiceId), Spelled>,
+    pub(super) hops: Table<(ServiceId, ServiceId), HopRow>,
+    pub(super) unread_formats: Table<(ServiceId, Formats), Unread>,
     pub(super) breaks: Table<(ServiceId, ServiceId, Break), Broken>,
-    pub(super) weights: Table<(ServiceId, TenantId, WeightOutcome), Tally>,
-    pub(super) errors: Table<(ServiceId, TenantId), ErrorResponses>,
+    pub(super) dropped: Table<(ServiceId, ServiceId, Companion), Dropped>,
+    /// How traces came to those who broke them.
+    pub(super) routes: Table<(ServiceId, ServiceId, Break, Route), u64>,
+    pub(super) weights: Table<(ServiceId, TenantId, Side, WeightOutcome), Tally>,
+    /// Requests whose weight is 1 or more.
+    pub(super) promised: Table<(ServiceId, TenantId, Side), Fates>,
+    pub(super) errors: Table<(ServiceId, TenantId), Fates>,
+    pub(super) slow: Table<(ServiceId, TenantId), Slow>,
+    pub(super) gates: Table<(ServiceId, Gate), Gated>,
     pub(super) opaque: Table<(ServiceId, Opaque), u64>,
+    /// Connections of TLS that a service opened and that were not read.
+    pub(super) sealed: FxHashMap<ServiceId, u64>,
+    /// Which libraries of which processes of a service are not read, and why.
+    pub(super) unread: BTreeMap<ServiceId, BTreeSet<Box<str>>>,
     pub(super) participants: FxHashSet<ServiceId>,
 }
 
@@ -93,34 +118,88 @@ impl Ledger {
             requests: Table::new(bytes),
             malformed: Table::new(bytes),
             missing: Table::new(bytes),
+            disagreements: Table::new(bytes),
+            spelled: Table::new(bytes),
             hops: Table::new(bytes),
+            unread_formats: Table::new(bytes),
             breaks: Table::new(bytes),
+            dropped: Table::new(bytes),
+            routes: Table::new(bytes),
             weights: Table::new(bytes),
+            promised: Table::new(bytes),
             errors: Table::new(bytes),
+            slow: Table::new(bytes),
+            gates: Table::new(bytes),
             opaque: Table::new(bytes),
+            sealed: FxHashMap::default(),
+            unread: BTreeMap::new(),
             participants: FxHashSet::default(),
         }
     }
 
     /// Counts a request at the service that received it.
-    pub fn received(&mut self, request: &ReceivedRequest) {
-        let ReceivedRequest { at, service, tenant, protocol, trace, sender, sender_had_context } = *request;
+    pub fn received(&mut self, request: &ReceivedRequest<'_>) {
+        let ReceivedRequest { at, service, tenant, protocol, context, sender, sender_had_context } = *request;
         let sight = Sight { at, trace: None, peer: sender };
-        let arrival = match trace {
-            TraceFact::Valid(_) => Arrival::Valid,
+        let (all, of_headers) = (context.spellings(), context.beside.spellings);
+        if !all.is_empty() {
+            let spelled = self.spelled.at((service, sender));
+            if matches!(context.trace, TraceFact::Valid(_)) {
+                spelled.valid = spelled.valid.and(all);
+            }
+            if matches!(context.trace, TraceFact::Malformed(..)) || context.beside.malformed.is_some() {
+                spelled.malformed = spelled.malformed.and(of_headers);
+            }
+        }
+        let arrival = match context.trace {
+            TraceFact::Valid(trace) => {
+                if let Some((format, reason)) = context.beside.malformed {
+                    self.malformed.at((service, sender, format, reason)).add(sight);
+                }
+                for other in &context.beside.contexts {
+                    self.disagree((service, sender), &trace, other, at);
+                }
+                Arrival::Valid
+            }
             TraceFact::Missing => {
                 let missing = self.missing.at((service, sender));
                 missing.all.add(sight);
+                missing.asides = missing.asides.and(context.beside.asides);
                 missing.sender_had_context = missing.sender_had_context.saturating_add(u64::from(sender_had_context));
                 Arrival::Missing
             }
-            TraceFact::Malformed(reason) => {
-                self.malformed.at((service, sender, reason)).add(sight);
+            TraceFact::Malformed(format, reason) => {
+                self.malformed.at((service, sender, format, reason)).add(sight);
                 Arrival::Malformed
             }
             TraceFact::NotObserved => Arrival::Unobserved,
         };
         self.requests.at((service, tenant, protocol)).add(arrival, 1);
+    }
+
+    /// Counts a request of which two formats contradict each other. What platforms write beside them are traces of their own.
+    fn disagree(
+        &mut self,
+        (service, sender): (ServiceId, ServiceId),
+        one: &TraceContext,
+        other: &TraceContext,
+        at: Timestamp,
+    ) {
+        let (formats, others) = (one.formats.of_applications(), other.formats.of_applications());
+        if formats.is_empty() || others.is_empty() {
+            return;
+        }
+        let same = one.trace_id.is_same(other.trace_id);
+        let disagreement = if same { Disagreement::Decision } else { Disagreement::Trace };
+        let disagreeing = self.disagreements.at((service, sender, disagreement));
+        disagreeing.tally.add(Sight { at, trace: Some((one.trace_id, one.parent_id)), peer: sender });
+        disagreeing.formats = disagreeing.formats.and(formats).and(others);
+    }
+
+    /// How the ids of valid contexts are written that reach a service, where that is unusual.
+    pub(super) fn spellings_to(&self, receiver: ServiceId) -> Spellings {
+        let spelled = self.spelled.sorted().into_iter().filter(|((service, _), _)| *service == receiver);
+        spelled.fold(Spellings::NONE, |sum, (_, spelled)| sum.and(spelled.valid))
     }
 
     /// Counts `count` requests that a service received and of which no head was seen.
@@ -130,17 +209,50 @@ impl Ledger {
 
     /// Counts a hop at the service that sent it.
     pub fn hop(&mut self, decided: &DecidedHop<'_>) {
-        let DecidedHop { at, service, peer, sent, hop, evidence } = *decided;
-        let sent = match sent {
-            TraceFact::Valid(context) => {
-                self.takes_part(service);
-                Some(context)
-            }
-            TraceFact::Missing | TraceFact::Malformed(_) | TraceFact::NotObserved => None,
-        };
-        let outcomes = self.hops.at((service, peer));
-        if let Some(counter) = outcomes.get_mut(index(hop.outcome)) {
+        let DecidedHop { at, service, peer, context, hop, evidence } = *decided;
+        let formats = context.contexts().fold(Formats::NONE, |formats, context| formats.and(context.formats));
+        let row = self.hops.at((service, peer));
+        if let Some(counter) = row.outcomes.get_mut(index(hop.outcome)) {
             *counter = counter.saturating_add(1);
+        }
+        if hop.outcome == Outcome::Ambiguous && hop.sent.is_none() {
+            row.doubtful = row.doubtful.saturating_add(1);
+        }
+        if !formats.is_empty() {
+            self.participants.insert(service);
+            row.with_context = row.with_context.saturating_add(1);
+            row.sent = row.sent.and(formats);
+        }
+        let goes_on = matches!(hop.outcome, Outcome::Continued | Outcome::PassedThrough | Outcome::Flipped);
+        if let Some(cause) = hop.cause.and_then(|cause| cause.trace)
+            && (goes_on || hop.outcome == Outcome::Restarted)
+        {
+            row.by_flags.add(&cause, goes_on);
+        }
+        let strange = !hop.brought.is_empty() && !hop.brought.meets(formats);
+        match hop.outcome {
+            _ if goes_on => row.carried.add(hop.brought),
+            Outcome::Restarted if strange => {
+                row.strange.add(hop.brought);
+                let unread = self.unread_formats.at((service, hop.brought));
+                unread.restarts = unread.restarts.saturating_add(1);
+                unread.sent = unread.sent.and(formats);
+            }
+            Outcome::Restarted if !hop.brought.is_empty() => row.familiar = row.familiar.saturating_add(1),
+            _ => {}
+        }
+        let sent = hop.sent;
+        let companions = [
+            (Companion::Tracestate, hop.tracestate, &mut row.with_tracestate),
+            (Companion::Baggage, hop.baggage, &mut row.with_baggage),
+        ];
+        for (companion, handed, of) in companions {
+            let Some(handed) = handed else { continue };
+            *of = of.saturating_add(1);
+            if handed != Handed::On {
+                let trace = sent.map(|context| (context.trace_id, context.parent_id));
+                self.dropped.at((service, peer, companion)).add(handed, Sight { at, trace, peer });
+            }
         }
         let kind = match hop.outcome {
             Outcome::Lost => Break::Lost,
@@ -158,24 +270,46 @@ impl Ledger {
         };
         *counter = counter.saturating_add(1);
         broken.examples.add(Sight { at, trace: shown.map(|context| (context.trace_id, context.parent_id)), peer });
+        broken.asides = broken.asides.and(context.beside.asides);
+        let without_weight = hop.cause.is_some_and(|cause| WeightClass::of(cause.weight) == WeightClass::Missing);
+        broken.without_weight = broken.without_weight.saturating_add(u64::from(without_weight));
+        self.reached((service, peer, kind), &[(hop.reached, 1)], u64::saturating_add);
+    }
+
+    /// Counts how traces came to a hop that breaks them, as far as that is known.
+    fn reached(
+        &mut self,
+        (service, peer, kind): (ServiceId, ServiceId, Break),
+        routes: &[(Route, u64)],
+        change: impl Fn(u64, u64) -> u64,
+    ) {
+        for &(route, count) in routes.iter().filter(|(route, _)| *route != Route::UNSEEN) {
+            let sum = self.routes.at((service, peer, kind, route));
+            *sum = change(*sum, count);
+        }
     }
 
     /// Counts hops of which no head was seen.
     pub fn unattributed(&mut self, service: ServiceId, peer: ServiceId, count: u64) {
-        if let Some(counter) = self.hops.at((service, peer)).get_mut(index(Outcome::Unattributed)) {
+        if let Some(counter) = self.hops.at((service, peer)).outcomes.get_mut(index(Outcome::Unattributed)) {
             *counter = counter.saturating_add(count);
         }
     }
 
     /// Moves hops that were told with one outcome to the one that holds.
     pub fn correct(&mut self, correction: &Correction) {
-        let Correction { service, peer, from, to, count, examples } = correction;
-        let outcomes = self.hops.at((*service, *peer));
-        if let Some(counter) = outcomes.get_mut(index(*from)) {
+        let Correction { service, peer, from, to, count, examples, routes } = correction;
+        let row = self.hops.at((*service, *peer));
+        if let Some(counter) = row.outcomes.get_mut(index(*from)) {
             *counter = counter.saturating_sub(*count);
         }
-        if let Some(counter) = outcomes.get_mut(index(*to)) {
+        if let Some(counter) = row.outcomes.get_mut(index(*to)) {
             *counter = counter.saturating_add(*count);
+        }
+        match (from, to) {
+            (Outcome::Ambiguous, Outcome::Lost) => row.doubtful = row.doubtful.saturating_sub(*count),
+            (Outcome::Lost, Outcome::Ambiguous) => row.doubtful = row.doubtful.saturating_add(*count),
+            _ => {}
         }
         let kind = |outcome: Outcome| match outcome {
             Outcome::Lost => Some(Break::Lost),
@@ -185,6 +319,7 @@ impl Ledger {
         if let Some(kind) = kind(*from) {
             let broken = self.breaks.at((*service, *peer, kind));
             broken.window = broken.window.saturating_sub(*count);
+            self.reached((*service, *peer, kind), routes, u64::saturating_sub);
         }
         if let Some(kind) = kind(*to) {
             let broken = self.breaks.at((*service, *peer, kind));
@@ -194,21 +329,44 @@ impl Ledger {
                 let trace = shown.map(|context| (context.trace_id, context.parent_id));
                 broken.examples.add(Sight { at: example.at, trace, peer: *peer });
             }
+            self.reached((*service, *peer, kind), routes, u64::saturating_add);
         }
     }
 
     /// Counts what became of a weight at a service.
-    pub fn weight(&mut self, service: ServiceId, tenant: TenantId, outcome: WeightOutcome, sight: Sight) {
-        self.weights.at((service, tenant, outcome)).add(sight);
+    pub fn weight(&mut self, service: ServiceId, tenant: TenantId, side: Side, outcome: WeightOutcome, sight: Sight) {
+        self.weights.at((service, tenant, side, outcome)).add(sight);
     }
 
-    /// Counts an error response (5xx) of a service; `sampled` as its request said, `None` where that is not known.
-    pub fn error(&mut self, service: ServiceId, tenant: TenantId, sampled: Option<Sampled>, sight: Sight) {
-        let errors = self.errors.at((service, tenant));
-        match sampled {
-            Some(Sampled::Sampled) => errors.sampled = errors.sampled.saturating_add(1),
-            Some(Sampled::NotSampled) => errors.unsampled.add(sight),
-            Some(Sampled::Deferred) | None => errors.undecided = errors.undecided.saturating_add(1),
+    /// Counts a request whose weight is 1 or more, by the decision that goes with it.
+    pub fn promised(&mut self, service: ServiceId, tenant: TenantId, side: Side, sampled: Sampled, sight: Sight) {
+        self.promised.at((service, tenant, side)).add(Fate::of(Some(sampled), Fact::Absent), sight);
+    }
+
+    /// Counts an error response (5xx) of a service.
+    pub fn error(&mut self, service: ServiceId, tenant: TenantId, fate: Fate, sight: Sight) {
+        self.errors.at((service, tenant)).add(fate, sight);
+    }
+
+    /// Counts a response of a service that took longer than `threshold`, which is declared for it.
+    pub fn slow(&mut self, service: ServiceId, tenant: TenantId, fate: Fate, threshold: Duration, sight: Sight) {
+        let slow = self.slow.at((service, tenant));
+        slow.threshold = threshold;
+        slow.fates.add(fate, sight);
+    }
+
+    /// Counts a message between a service and a browser that has trace headers; `shut`: those that the service does not let through.
+    pub fn gate<'a>(&mut self, service: ServiceId, gate: Gate, shut: impl IntoIterator<Item = &'a str>, sight: Sight) {
+        let gated = self.gates.at((service, gate));
+        gated.of = gated.of.saturating_add(1);
+        let mut shut = shut.into_iter().peekable();
+        if shut.peek().is_some() {
+            gated.shut.add(sight);
+        }
+        for name in shut {
+            if !gated.headers.contains(name) {
+                gated.headers.insert(name.into());
+            }
         }
     }
 
@@ -216,6 +374,35 @@ impl Ledger {
     pub fn opaque(&mut self, service: ServiceId, kind: Opaque) {
         let connections = self.opaque.at((service, kind));
         *connections = connections.saturating_add(1);
+    }
+
+    /// Counts a connection of TLS that a service opened and that was not read.
+    pub fn sealed(&mut self, service: ServiceId) {
+        let connections = self.sealed.entry(service).or_default();
+        *connections = connections.saturating_add(1);
+    }
+
+    /// A connection that was counted as not read was read after all.
+    pub fn unsealed(&mut self, service: ServiceId) {
+        if let Some(connections) = self.sealed.get_mut(&service) {
+            *connections = connections.saturating_sub(1);
+        }
+    }
+
+    /// A connection of TLS to a service that was counted as not decoded was read after all.
+    pub fn read_late(&mut self, service: ServiceId) {
+        let connections = self.opaque.at((service, Opaque::Tls));
+        *connections = connections.saturating_sub(1);
+    }
+
+    /// Says which libraries of which processes of a service are not read, and why: `java (pid 7): …`. What was said before is
+    /// forgotten; as many are kept as a report shows.
+    pub fn unread<'a>(&mut self, service: ServiceId, processes: impl IntoIterator<Item = &'a str>) {
+        let mut kept: BTreeSet<Box<str>> = processes.into_iter().map(Box::from).collect();
+        while kept.len() > UNREAD_MAX {
+            kept.pop_last();
+        }
+        self.unread.insert(service, kept);
     }
 
     /// Notes that a service sends, starts or exports traces.
@@ -230,27 +417,32 @@ impl Ledger {
 
     /// Hops by service and peer, sorted by ids.
     pub fn hops(&self) -> impl Iterator<Item = ((ServiceId, ServiceId), Outcomes)> {
-        self.hops.sorted().into_iter().map(|(key, outcomes)| (key, *outcomes))
+        self.hops.sorted().into_iter().map(|(key, row)| (key, row.outcomes))
     }
 
     /// Malformed contexts by receiving service and reason.
     pub fn malformed(&self) -> BTreeMap<(ServiceId, Malformation), u64> {
         let mut sums: BTreeMap<_, u64> = BTreeMap::new();
-        for ((service, _, reason), tally) in self.malformed.sorted() {
+        for ((service, _, _, reason), tally) in self.malformed.sorted() {
             let sum = sums.entry((service, reason)).or_default();
             *sum = sum.saturating_add(tally.count);
         }
         sums
     }
 
-    /// What became of weights, by service, tenant and outcome, sorted by ids.
-    pub fn weights(&self) -> impl Iterator<Item = ((ServiceId, TenantId, WeightOutcome), u64)> {
+    /// What became of weights, by service, tenant, end and outcome, sorted by ids.
+    pub fn weights(&self) -> impl Iterator<Item = ((ServiceId, TenantId, Side, WeightOutcome), u64)> {
         self.weights.sorted().into_iter().map(|(key, tally)| (key, tally.count))
     }
 
     /// Error responses by service and tenant, sorted by ids.
-    pub fn errors(&self) -> impl Iterator<Item = ((ServiceId, TenantId), ErrorResponses)> {
+    pub fn errors(&self) -> impl Iterator<Item = ((ServiceId, TenantId), Fates)> {
         self.errors.sorted().into_iter().map(|(key, errors)| (key, *errors))
+    }
+
+    /// Responses that took longer than was declared, by service and tenant, sorted by ids.
+    pub fn slow_responses(&self) -> impl Iterator<Item = ((ServiceId, TenantId), Fates)> {
+        self.slow.sorted().into_iter().map(|(key, slow)| (key, slow.fates))
     }
 
     /// Whether a service is seen to take part in tracing.
@@ -259,15 +451,23 @@ impl Ledger {
     }
 
     /// The tables for `observer_tracked` and `observer_evicted_total`: name, rows, events counted under overflow.
-    pub fn tables(&self) -> [(&'static str, usize, u64); 8] {
+    pub fn tables(&self) -> [(&'static str, usize, u64); 16] {
         [
             ("requests", self.requests.len(), self.requests.overflowed()),
             ("malformed", self.malformed.len(), self.malformed.overflowed()),
             ("missing", self.missing.len(), self.missing.overflowed()),
+            ("disagreements", self.disagreements.len(), self.disagreements.overflowed()),
+            ("spelled", self.spelled.len(), self.spelled.overflowed()),
             ("hops", self.hops.len(), self.hops.overflowed()),
+            ("unread_formats", self.unread_formats.len(), self.unread_formats.overflowed()),
             ("breaks", self.breaks.len(), self.breaks.overflowed()),
+            ("dropped", self.dropped.len(), self.dropped.overflowed()),
+            ("broken_routes", self.routes.len(), self.routes.overflowed()),
             ("weights", self.weights.len(), self.weights.overflowed()),
+            ("promised", self.promised.len(), self.promised.overflowed()),
             ("errors", self.errors.len(), self.errors.overflowed()),
+            ("slow", self.slow.len(), self.slow.overflowed()),
+            ("gates", self.gates.len(), self.gates.overflowed()),
             ("opaque", self.opaque.len(), self.opaque.overflowed()),
         ]
     }

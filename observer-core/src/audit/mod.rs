@@ -5,13 +5,18 @@
 //! Each family of findings is one file; how bad each is stands in one table, `severity`.
 
 mod breaks;
+pub mod causes;
 mod desk;
+mod dropped;
+mod formats;
 mod gaps;
 pub mod ledger;
 mod losses;
+pub mod path;
 mod ratios;
 pub mod report;
 mod rules;
+pub mod runs;
 mod samplers;
 mod schema;
 mod severity;
@@ -27,6 +32,7 @@ pub use tally::Examples;
 
 use crate::declared::Rules;
 use crate::names::{Names, OVERFLOW, UNKNOWN};
+use crate::propagation::Routes;
 use crate::sampling::traces::Traces;
 use crate::time::Timestamp;
 use ledger::{Arrivals, Ledger};
@@ -77,6 +83,8 @@ pub struct Inputs<'a> {
     pub ledger: &'a Ledger,
     /// What was counted of traces.
     pub traces: &'a Traces,
+    /// The ways that traces took.
+    pub routes: &'a Routes,
     /// What is declared.
     pub rules: &'a Rules,
     /// How to judge.
@@ -95,7 +103,10 @@ impl Auditor {
         let mut desk = desk::Desk::new(inputs);
         let ratios = ratios::ratios(&mut desk, &mut self.memory);
         rules::findings(&mut desk);
-        breaks::findings(&mut desk);
+        let unknown = formats::Unknown::of(desk.inputs.ledger);
+        breaks::findings(&mut desk, &unknown);
+        formats::findings(&mut desk, &unknown);
+        dropped::findings(&mut desk);
         losses::findings(&mut desk);
         gaps::findings(&mut desk);
 
@@ -115,10 +126,11 @@ impl Auditor {
             hops: breaks::rows(&desk),
             weights: losses::weight_rows(&desk),
             errors: losses::error_rows(&desk),
+            slow: losses::slow_rows(&desk),
             rules: rules::rows(&desk, &ratios.matched),
             ratios: ratios.rows,
             parity: Vec::new(),
-            propagators: Vec::new(),
+            propagators: formats::propagators(&desk),
             findings: desk.finish(),
             summary: Summary::default(),
         };

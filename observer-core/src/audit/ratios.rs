@@ -3,17 +3,21 @@
 //! A verdict blames the one who decides. `started` is judged by every rule; `forwarded` only by rules that set a sampler which
 //! ignores its parent; `received` by tenant rules alone, and only over traces that enter the observed services there. All else
 //! is inherited and accuses nobody.
+//!
+//! Where a tenant's traces have weights below 1 at a service, its rule is judged over those alone: from 1 on a trace must be kept,
+//! and without a weight who samples by weights keeps it, too. That is told as `weight-missing`.
 
 use std::collections::BTreeMap;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Settings;
 use super::desk::{Desk, Draft};
 use super::ledger::Arrivals;
-use super::report::{Code, Ratio};
+use super::report::{ByWeight, Code, Portion, Ratio};
 use super::severity::Case;
 use super::words;
+use crate::context::WeightClass;
 use crate::declared::{Resolution, Rule, SourceKind};
 use crate::ids::{ServiceId, TenantId};
 use crate::names::Names;
@@ -36,6 +40,8 @@ pub(super) struct Memory {
 struct Track {
     /// The bits of the declared ratio and of the tolerance.
     version: Option<(u64, u64)>,
+    /// Which traces are judged.
+    class: Option<WeightClass>,
     /// What was counted under other versions.
     before: Share,
     alarm: Option<Verdict>,
@@ -45,11 +51,14 @@ struct Track {
 }
 
 impl Track {
-    fn judge(&mut self, declared: &Declared, share: Share) -> (Verdict, Share) {
+    fn judge(&mut self, declared: &Declared, class: WeightClass, share: Share) -> (Verdict, Share) {
         let version = Some((declared.ratio.to_bits(), declared.tolerance.to_bits()));
-        if self.version != version {
-            let before = if self.version.is_some() { share } else { Share::default() };
-            *self = Self { version, before, interval: self.interval, ..Self::default() };
+        let class = Some(class);
+        if self.version != version || self.class != class {
+            // Traces of a class that was not judged yet were counted under this rule.
+            let judged_before = self.version.is_some() && self.version != version;
+            let before = if judged_before { share } else { Share::default() };
+            *self = Self { version, class, before, interval: self.interval, ..Self::default() };
         }
         let since = Share {
             traces: share.traces.saturating_sub(self.before.traces),
@@ -87,9 +96,46 @@ pub(super) struct Ratios {
     pub(super) matched: BTreeMap<usize, u64>,
 }
 
+/// The counts of a series in each class of weights, in the order of [`WeightClass::ALL`].
+#[derive(Clone, Copy, Default)]
+struct Classes([Counts; WeightClass::ALL.len()]);
+
+impl Classes {
+    fn of(&self, class: WeightClass) -> Counts {
+        WeightClass::ALL
+            .into_iter()
+            .zip(self.0)
+            .find(|(known, _)| *known == class)
+            .map_or_else(Counts::default, |(_, counts)| counts)
+    }
+
+    fn all(&self) -> Counts {
+        self.0.into_iter().fold(Counts::default(), Counts::and)
+    }
+
+    /// The traces that a rule decides on: those whose weight is below 1; where none has such a weight, those without one.
+    fn judged(&self) -> (WeightClass, Counts) {
+        match self.of(WeightClass::Below) {
+            below if below.all.traces > 0 => (WeightClass::Below, below),
+            _ => (WeightClass::Missing, self.of(WeightClass::Missing).and(self.of(WeightClass::Unobserved))),
+        }
+    }
+
+    fn by_weight(&self) -> Option<ByWeight> {
+        let [one_or_more, below_one, none, unobserved] = self.0.map(|counts| counts.all);
+        let portion = |share: Share| Portion { traces: share.traces, sampled: share.sampled };
+        (one_or_more.traces > 0 || below_one.traces > 0).then(|| ByWeight {
+            one_or_more: portion(one_or_more),
+            below_one: portion(below_one),
+            none: portion(none),
+            unobserved: portion(unobserved),
+        })
+    }
+}
+
 /// Which rule a series is compared with.
 enum Judged<'r> {
-    By(usize, &'r Rule, f64, Share),
+    By(usize, &'r Rule, f64),
     Not(Verdict),
 }
 
@@ -97,12 +143,18 @@ enum Judged<'r> {
 pub(super) fn ratios(desk: &mut Desk<'_>, memory: &mut Memory) -> Ratios {
     let inputs = desk.inputs;
     let arrivals = arrivals(desk);
-    let mut series: Vec<(Key, Counts)> = inputs
-        .traces
-        .series()
-        .iter()
-        .map(|(service, tenant, point, counts)| ((service, tenant, point), *counts))
-        .collect();
+    let mut classes: FxHashMap<Key, Classes> = FxHashMap::default();
+    let mut weighed = FxHashSet::default();
+    for (service, tenant, class, point, counts) in inputs.traces.series().iter() {
+        let Classes(row) = classes.entry((service, tenant, point)).or_default();
+        if let Some(slot) = row.get_mut(class as usize) {
+            *slot = *counts;
+        }
+        if class == WeightClass::Below {
+            weighed.insert(system(service, tenant));
+        }
+    }
+    let mut series: Vec<(Key, Classes)> = classes.into_iter().collect();
     series.sort_by(|(a, _), (b, _)| {
         let name = |key: &Key| (inputs.names.service_name(key.0), inputs.names.tenant_name(key.1), key.2);
         name(a).cmp(&name(b))
@@ -110,7 +162,8 @@ pub(super) fn ratios(desk: &mut Desk<'_>, memory: &mut Memory) -> Ratios {
 
     let mut ratios = Ratios { rows: Vec::with_capacity(series.len()), matched: BTreeMap::new() };
     let mut accused: Option<(ServiceId, TenantId, Verdict)> = None;
-    for ((service, tenant, point), counts) in series {
+    for ((service, tenant, point), classes) in series {
+        let counts = classes.all();
         let track = memory.tracks.entry((service, tenant, point)).or_default();
         let Settings { tolerance, false_alarm_rate } = inputs.settings;
         let interval = track.interval(counts.all, false_alarm_rate);
@@ -129,12 +182,25 @@ pub(super) fn ratios(desk: &mut Desk<'_>, memory: &mut Memory) -> Ratios {
             declared: None,
             source: None,
             verdict: Verdict::Undeclared,
+            by_weight: classes.by_weight(),
         };
         match judged(desk, (service, tenant, point), &counts) {
             Judged::Not(verdict) => row.verdict = verdict,
-            Judged::By(place, rule, declared_ratio, share) => {
+            Judged::By(place, rule, declared_ratio) => {
                 let declared = Declared { ratio: declared_ratio, tolerance, alpha: false_alarm_rate };
-                let (verdict, since) = track.judge(&declared, share);
+                let shown = |counts: Counts| if point == Point::Received { counts.foreign } else { counts.all };
+                let (class, judged) = classes.judged();
+                let share = shown(judged);
+                let (mut verdict, since) = track.judge(&declared, class, share);
+                let without = shown(classes.of(WeightClass::Missing));
+                if weighed.contains(&system(service, tenant)) && declared.judge(without) == Verdict::Over {
+                    let measured = Measured::new(without, WeightClass::Missing, false_alarm_rate, None);
+                    forced(desk, (service, tenant, point), rule, &declared, &measured);
+                    if class == WeightClass::Missing {
+                        // The weight decided, not the sampler.
+                        verdict = Verdict::Insufficient;
+                    }
+                }
                 row.declared = Some(declared_ratio);
                 row.source = Some(rule.source.clone());
                 row.verdict = verdict;
@@ -144,8 +210,7 @@ pub(super) fn ratios(desk: &mut Desk<'_>, memory: &mut Memory) -> Ratios {
                 let accusation = (service, tenant, verdict);
                 if matches!(verdict, Verdict::Under | Verdict::Over) && accused != Some(accusation) {
                     accused = Some(accusation);
-                    let interval = Interval::of(since, false_alarm_rate);
-                    let measured = Measured { share: since, interval, coverage: row.coverage };
+                    let measured = Measured::new(since, class, false_alarm_rate, row.coverage);
                     accuse(desk, (service, tenant, point), rule, &declared, &measured, verdict);
                 }
             }
@@ -155,25 +220,30 @@ pub(super) fn ratios(desk: &mut Desk<'_>, memory: &mut Memory) -> Ratios {
     ratios
 }
 
+/// What has one way to sample by weights: all services of a tenant; each service alone where nobody names the tenant.
+fn system(service: ServiceId, tenant: TenantId) -> (TenantId, Option<ServiceId>) {
+    (tenant, (tenant == Names::UNKNOWN_TENANT).then_some(service))
+}
+
 fn judged<'r>(desk: &Desk<'r>, (service, tenant, point): Key, counts: &Counts) -> Judged<'r> {
     let inputs = desk.inputs;
     let names = (inputs.names.service_name(service), inputs.names.tenant_name(tenant));
     let any = || inputs.rules.resolve(names.0, names.1);
-    let by = |resolution, share| match resolution {
+    let by = |resolution| match resolution {
         // Tenants past the limit are added up there: no one rule is theirs.
         _ if tenant == Names::OVERFLOW_TENANT => Judged::Not(Verdict::Undeclared),
         Resolution::Conflicting(_) => Judged::Not(Verdict::Conflicting),
         Resolution::Undeclared => Judged::Not(Verdict::Undeclared),
         Resolution::Rule(place) => match inputs.rules.rule(place).and_then(|rule| Some((rule, rule.ratio?))) {
-            Some((rule, ratio)) => Judged::By(place, rule, ratio, share),
+            Some((rule, ratio)) => Judged::By(place, rule, ratio),
             None => Judged::Not(Verdict::Undeclared),
         },
     };
     match point {
-        Point::Started => by(any(), counts.all),
+        Point::Started => by(any()),
         Point::Forwarded => match any() {
             Resolution::Rule(place) if inputs.rules.rule(place).is_some_and(sets_a_sampler_that_ignores_parents) => {
-                by(Resolution::Rule(place), counts.all)
+                by(Resolution::Rule(place))
             }
             _ => Judged::Not(Verdict::Inherited),
         },
@@ -181,7 +251,7 @@ fn judged<'r>(desk: &Desk<'r>, (service, tenant, point): Key, counts: &Counts) -
         Point::Received => match inputs.rules.resolve_tenant_rule(names.0, names.1) {
             // Only the service's own sampler is declared, and it does not decide on what arrives.
             Resolution::Undeclared if any() != Resolution::Undeclared => Judged::Not(Verdict::Inherited),
-            resolution => by(resolution, counts.foreign),
+            resolution => by(resolution),
         },
         Point::Exported => Judged::Not(Verdict::Undeclared),
     }
@@ -218,70 +288,108 @@ fn coverage(point: Point, counts: &Counts, arrivals: Arrivals) -> Option<f64> {
 /// The counts that an accusation rests on.
 struct Measured {
     share: Share,
+    /// That of all these traces.
+    class: WeightClass,
     interval: Interval,
     coverage: Option<f64>,
+}
+
+impl Measured {
+    fn new(share: Share, class: WeightClass, alpha: f64, coverage: Option<f64>) -> Self {
+        Self { share, class, interval: Interval::of(share, alpha), coverage }
+    }
 }
 
 /// The coverage below which a finding says that its ratio rests on a part.
 const COVERAGE_TOLD: f64 = 0.95;
 
-fn accuse(
-    desk: &mut Desk<'_>,
-    (service, tenant, point): Key,
-    rule: &Rule,
-    declared: &Declared,
-    &Measured { share, interval, coverage }: &Measured,
-    verdict: Verdict,
-) {
-    let (service_name, tenant_name) = (desk.service(service), desk.tenant(tenant));
-    let measured = ratio(share).unwrap_or_default();
-    let sender = (point == Point::Received)
-        .then(|| desk.inputs.traces.series().only_sender(service, tenant).map(|sender| desk.service(sender)))
-        .flatten();
-    let within = words::percent_within(measured, interval);
-    let traces = words::counted(share.traces, "trace");
+/// What was measured, in words.
+struct Sentence {
+    service: String,
+    tenant: String,
+    /// Who sent what was measured at `received`, where there is only one.
+    sender: Option<String>,
+    /// `checkout samples 5 % [4, 6] of 900 traces that it starts for tenant acme`
+    what: String,
+    /// Who decided on these traces.
+    decider: String,
+}
+
+impl Sentence {
+    /// `kind`: says which traces were measured, such as ` of weight below 1`.
+    fn of(desk: &Desk<'_>, (service, tenant, point): Key, measured: &Measured, kind: &str) -> Self {
+        let series = desk.inputs.traces.series();
+        let (name, tenant_name) = (desk.service(service), desk.tenant(tenant));
+        let sender = (point == Point::Received)
+            .then(|| series.only_sender(service, tenant, measured.class).map(|sender| desk.service(sender)))
+            .flatten();
+        let within = words::percent_within(ratio(measured.share).unwrap_or_default(), measured.interval);
+        let traces = format!("{}{kind}", words::counted(measured.share.traces, "trace"));
+        let what = match point {
+            Point::Started => format!("{name} samples {within} of {traces} that it starts for tenant {tenant_name}"),
+            Point::Received => {
+                let from = sender.as_deref().unwrap_or("senders that are not observed");
+                format!("{from} sampled {within} of {traces} of tenant {tenant_name} that reach {name}")
+            }
+            Point::Forwarded | Point::Exported => {
+                format!("{name} samples {within} of {traces} of tenant {tenant_name} that it passes on")
+            }
+        };
+        let decider = match (point, &sender) {
+            (Point::Received, Some(sender)) => sender.clone(),
+            (Point::Received, None) => format!("whoever sends to {name}"),
+            _ => name.clone(),
+        };
+        Self { service: name, tenant: tenant_name, sender, what, decider }
+    }
+}
+
+fn accuse(desk: &mut Desk<'_>, key: Key, rule: &Rule, declared: &Declared, measured: &Measured, verdict: Verdict) {
+    let below = if measured.class == WeightClass::Below { " of weight below 1" } else { "" };
+    let Sentence { service, tenant, sender, what, decider } = Sentence::of(desk, key, measured, below);
     let declared_ratio = words::percent(declared.ratio);
     let source = &rule.source;
-    let what = match point {
-        Point::Started => {
-            format!("{service_name} samples {within} of {traces} that it starts for tenant {tenant_name}")
-        }
-        Point::Received => {
-            let from = sender.as_deref().unwrap_or("senders that are not observed");
-            format!("{from} sampled {within} of {traces} of tenant {tenant_name} that reach {service_name}")
-        }
-        Point::Forwarded | Point::Exported => {
-            format!("{service_name} samples {within} of {traces} of tenant {tenant_name} that it passes on")
-        }
-    };
-    let rests = coverage.filter(|coverage| *coverage < COVERAGE_TOLD).map_or_else(String::new, |coverage| {
+    let rests = measured.coverage.filter(|coverage| *coverage < COVERAGE_TOLD).map_or_else(String::new, |coverage| {
         format!("; this rests on {} of the requests that show it", words::percent(coverage))
     });
-    let decider = if point == Point::Received {
-        sender.clone().unwrap_or_else(|| format!("whoever sends to {service_name}"))
-    } else {
-        service_name.clone()
-    };
     let remedy = match rule.kind {
-        SourceKind::TenantRules => format!(
-            "make the sampler of {decider} use {} for tenant {tenant_name}, or correct {source}",
-            declared.ratio
-        ),
+        SourceKind::TenantRules => {
+            format!("make the sampler of {decider} use {} for tenant {tenant}, or correct {source}", declared.ratio)
+        }
         SourceKind::ProcessEnvironment => format!(
             "look for a sampler that the code of {decider} sets, which wins over the environment; or correct {source}"
         ),
     };
     desk.file(Draft {
-        case: Case::Ratio { measured, declared: declared.ratio },
-        service: Some(service_name),
-        tenant: Some(tenant_name),
+        case: Case::Ratio { measured: ratio(measured.share).unwrap_or_default(), declared: declared.ratio },
+        service: Some(service),
+        tenant: Some(tenant),
         peer: sender,
-        count: share.sampled,
-        of: share.traces,
+        count: measured.share.sampled,
+        of: measured.share.traces,
         ..Draft::new(
             if verdict == Verdict::Under { Code::RatioUnder } else { Code::RatioOver },
             format!("{what}; {declared_ratio} declared at {source}{rests}"),
             remedy,
+        )
+    });
+}
+
+/// Traces without a weight are sampled more often than the rule says, in a system that samples by weights.
+fn forced(desk: &mut Desk<'_>, key: Key, rule: &Rule, declared: &Declared, measured: &Measured) {
+    let Sentence { service, tenant, sender, what, decider } =
+        Sentence::of(desk, key, measured, " (weight missing or malformed)");
+    let declared_ratio = words::percent(declared.ratio);
+    desk.file(Draft {
+        service: Some(service),
+        peer: sender,
+        tenant: Some(tenant.clone()),
+        count: measured.share.sampled,
+        of: measured.share.traces,
+        ..Draft::new(
+            Code::WeightMissing,
+            format!("{what}: that forces sampling; {declared_ratio} declared at {}", rule.source),
+            format!("send a weight from 0 on with every request of tenant {tenant}, at {decider} or whoever calls it"),
         )
     });
 }

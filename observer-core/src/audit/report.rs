@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::path::Path;
+use super::runs::Runs;
 use crate::sampling::{Point, Verdict};
 
 /// The value of `schema`.
@@ -38,6 +40,9 @@ pub struct Report {
     pub weights: Vec<Weights>,
     /// Error responses by service and tenant.
     pub errors: Vec<Errors>,
+    /// Slow responses by service and tenant, where a threshold is declared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slow: Vec<Slow>,
     /// The declared rules.
     pub rules: Vec<RuleUse>,
     /// Differences between environments.
@@ -138,6 +143,32 @@ pub struct Ratio {
     pub source: Option<String>,
     /// The conclusion.
     pub verdict: Verdict,
+    /// The same traces by their weights, where some have one; the verdict is on those below 1, where there are any, else on those
+    /// without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_weight: Option<ByWeight>,
+}
+
+/// Traces with a decision, by the weight that each has first at the service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ByWeight {
+    /// 1 or more: they must be kept.
+    pub one_or_more: Portion,
+    /// Below 1: the rule decides.
+    pub below_one: Portion,
+    /// None, or one that is no weight.
+    pub none: Portion,
+    /// Of which that was not observed.
+    pub unobserved: Portion,
+}
+
+/// Some of the traces of a ratio.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Portion {
+    /// Distinct traces with a decision.
+    pub traces: u64,
+    /// Those sampled.
+    pub sampled: u64,
 }
 
 /// Whether a count is left out of the JSON.
@@ -199,6 +230,9 @@ pub struct Hops {
     pub unattributed: u64,
     /// How many hops at least lost their context, decided one by one or in sum.
     pub lost_at_least: u64,
+    /// How many at most: the others may be due to requests that had no context.
+    #[serde(default)]
+    pub lost_at_most: u64,
 }
 
 /// What became of weights.
@@ -231,6 +265,26 @@ pub struct Errors {
     pub responses: u64,
     /// Those whose trace was not sampled.
     pub unsampled: u64,
+    /// Those whose trace was sampled with a weight below 1 that was not raised.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub below_one: u64,
+}
+
+/// Responses that took longer than `requirements` of the configuration declare.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Slow {
+    /// The service that answers.
+    pub service: String,
+    /// The tenant.
+    pub tenant: String,
+    /// How long a response may take, in seconds.
+    pub threshold_seconds: f64,
+    /// Responses that took longer.
+    pub responses: u64,
+    /// Those whose trace was not sampled.
+    pub unsampled: u64,
+    /// Those whose trace was sampled with a weight below 1 that was not raised.
+    pub below_one: u64,
 }
 
 /// A declared rule and how many traces it was compared with.
@@ -329,6 +383,12 @@ pub struct Finding {
     pub evidence: Option<Evidence>,
     /// A few examples.
     pub examples: Vec<Example>,
+    /// The way of the traces that are broken, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Path>,
+    /// What the service that breaks propagation runs, by program; empty where that is not known or the finding is of another kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<Runs>,
 }
 
 /// How the cause of a hop was decided.
@@ -411,6 +471,7 @@ pub enum Code {
     WeightMissing,
     WeightChanged,
     WeightInvalid,
+    WeightUnsampled,
     WeightNotExposed,
     ErrorUnsampled,
     SlowUnsampled,

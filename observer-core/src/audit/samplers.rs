@@ -28,7 +28,7 @@ struct Seen {
 /// The samplers that are certain, sorted by service.
 pub(super) fn rows(desk: &Desk<'_>) -> Vec<SamplerSeen> {
     let mut services: BTreeMap<ServiceId, Seen> = BTreeMap::new();
-    for (service, _, point, counts) in desk.inputs.traces.series().iter() {
+    for (service, _, _, point, counts) in desk.inputs.traces.series().iter() {
         let seen = services.entry(service).or_default();
         let share = match point {
             Point::Started => &mut seen.started,

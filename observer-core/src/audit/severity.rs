@@ -1,5 +1,6 @@
 //! Severity: the code of a finding and its case come in, how bad that is goes out. The one table of it.
 
+use super::ledger::Disagreement;
 use super::report::{Code, Severity};
 
 /// What of a finding decides how bad it is.
@@ -11,6 +12,8 @@ pub(super) enum Case {
     Peer(Role),
     /// A context is missing: whether the sender is an observed service that had one.
     SenderHadContext(bool),
+    /// Formats of one message contradict each other.
+    Disagreement(Disagreement),
     /// A measured ratio and its rule.
     Ratio { measured: f64, declared: f64 },
     /// Whether it concerns what was seen in traffic, or only what is declared.
@@ -37,22 +40,32 @@ const SHARE_THAT_MATTERS: f64 = 0.01;
 pub(super) fn severity(code: Code, case: Case) -> Option<Severity> {
     use Severity::{Critical, Info, Warning};
     Some(match (code, case) {
-        // A trace is cut, and somebody there would have gone on with it.
-        (Code::ContextLost | Code::TraceRestarted | Code::DecisionFlipped, Case::Peer(role)) => match role {
+        // A trace is cut, or goes on without what belongs to it, and somebody there would have gone on with it. What is kept from those
+        // outside is protected.
+        (
+            Code::ContextLost
+            | Code::TraceRestarted
+            | Code::DecisionFlipped
+            | Code::TracestateDropped
+            | Code::BaggageDropped
+            | Code::FormatMismatch,
+            Case::Peer(role),
+        ) => match role {
             Role::Participant => Critical,
             Role::Bystander => Info,
             Role::External => return None,
         },
         (Code::ContextMissing, Case::SenderHadContext(true)) => Warning,
-        // Nobody who is observed can do anything about what comes from outside.
-        (Code::ContextMissing, _) | (Code::ContextMalformed | Code::ContextDuplicated, Case::Peer(Role::External)) => {
-            Info
-        }
+        // Nobody who is observed can do anything about what comes from outside; nor need it be meant to go on. Two tracing systems
+        // may well stand side by side.
+        (Code::ContextMissing | Code::FormatMismatch | Code::TenantUndeclared, _)
+        | (Code::ContextMalformed | Code::ContextDuplicated, Case::Peer(Role::External))
+        | (Code::ContextDuplicated, Case::Disagreement(Disagreement::Trace))
+        | (Code::TenantOverrideMissing, Case::InTraffic(false)) => Info,
 
         (Code::RatioUnder | Code::RatioOver, Case::Ratio { measured, declared }) => {
             if measured < declared / 2.0 || measured > declared * 2.0 { Critical } else { Warning }
         }
-        (Code::TenantOverrideMissing, Case::InTraffic(false)) | (Code::TenantUndeclared, _) => Info,
         (Code::NotObserved, Case::Share(share)) if share <= SHARE_THAT_MATTERS => Info,
         _ => Warning,
     })
@@ -70,6 +83,9 @@ mod tests {
             (Code::ContextLost, Case::Peer(Role::Participant), Some(Critical)),
             (Code::TraceRestarted, Case::Peer(Role::Bystander), Some(Info)),
             (Code::DecisionFlipped, Case::Peer(Role::External), None),
+            (Code::TracestateDropped, Case::Peer(Role::Bystander), Some(Info)),
+            (Code::BaggageDropped, Case::Peer(Role::Participant), Some(Critical)),
+            (Code::BaggageDropped, Case::Peer(Role::External), None),
             (Code::ContextMissing, Case::SenderHadContext(false), Some(Info)),
             (Code::ContextMissing, Case::SenderHadContext(true), Some(Warning)),
             (Code::ContextMalformed, Case::Peer(Role::Participant), Some(Warning)),
@@ -79,6 +95,10 @@ mod tests {
             (Code::RatioOver, ratio(0.19), Some(Warning)),
             (Code::RatioOver, ratio(0.21), Some(Critical)),
             (Code::RatioOver, Case::Ratio { measured: 0.001, declared: 0.0 }, Some(Critical)),
+            (Code::ContextDuplicated, Case::Disagreement(Disagreement::Trace), Some(Info)),
+            (Code::ContextDuplicated, Case::Disagreement(Disagreement::Decision), Some(Warning)),
+            (Code::FormatMismatch, Case::Peer(Role::Participant), Some(Critical)),
+            (Code::FormatMismatch, Case::Any, Some(Info)),
             (Code::TenantUndeclared, Case::Any, Some(Info)),
             (Code::TenantOverrideMissing, Case::InTraffic(true), Some(Warning)),
             (Code::TenantOverrideMissing, Case::InTraffic(false), Some(Info)),

@@ -52,6 +52,10 @@ impl<K: Labels, V: Default> Table<K, V> {
         rows
     }
 
+    pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.rows.keys()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }

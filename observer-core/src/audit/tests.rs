@@ -1,21 +1,27 @@
 //! A small shop, described by what its services do, and the report that must come of it.
 
+mod dropped;
+mod formats;
+mod losses;
+mod paths;
+mod weights;
+
 use std::fmt::Write;
 
 use expect_test::{Expect, expect};
 
-use super::ledger::{DecidedHop, Ledger, ReceivedRequest, Sight};
+use super::ledger::{DecidedHop, Fate, Ledger, ReceivedRequest, Side, Sight};
 use super::report::{Capture, Code, Evidence, ObserverInfo, Report};
 use super::{Auditor, Inputs, Loss, Settings, schema};
 use crate::connection::Opaque;
-use crate::context::{Format, Malformation, Sampled, TraceContext, TraceFact};
+use crate::context::{Format, Formats, Malformation, MessageContext, Sampled, TraceContext, TraceFact, WeightClass};
 use crate::declared::{Declarations, Language, ProcessEnvironment, Rules, process_environment, tenant_rules};
+use crate::fact::Fact;
 use crate::ids::{ServiceId, SpanId, TenantId, TraceId};
 use crate::limits::Limits;
 use crate::message::Protocol;
 use crate::names::Names;
-use crate::propagation::WeightOutcome;
-use crate::propagation::{Cause, Hop, Outcome};
+use crate::propagation::{Cause, Correction, Hop, Outcome, Route, Routes, WeightOutcome};
 use crate::sampling::traces::{Sighting, Traces};
 use crate::sampling::{Point, Verdict};
 use crate::time::Timestamp;
@@ -27,6 +33,7 @@ struct Shop {
     names: Names,
     ledger: Ledger,
     traces: Traces,
+    routes: Routes,
     rules: Rules,
     auditor: Auditor,
     capture: Capture,
@@ -42,6 +49,7 @@ impl Shop {
             names: Names::new(20, 20),
             ledger: Ledger::new(&limits),
             traces: Traces::new(&limits),
+            routes: Routes::new(limits.memory_bytes),
             rules: Rules::new(Some("prod"), sources),
             auditor: Auditor::default(),
             capture: Capture { messages: 1_000, events: 2_000, sources: vec!["cgroup".into()], ..Capture::default() },
@@ -58,47 +66,91 @@ impl Shop {
     fn next(&mut self) -> (Timestamp, TraceId) {
         self.now = Timestamp(self.now.0 + 1_000_000);
         self.ids += 1;
-        (self.now, TraceId(0xa000 + self.ids))
+        (self.now, TraceId(0x4bf9_2f35_77b3_4da6 << 64 | (0xa000 + self.ids)))
     }
 
     /// `traces` new traces of a tenant at a point, `sampled` of them sampled.
     fn traces(&mut self, (service, peer): (&str, &str), tenant: &str, point: Point, traces: u64, sampled: u64) {
+        self.weighed_traces((service, peer), tenant, (point, WeightClass::Missing), traces, sampled);
+    }
+
+    /// The same with weights of a class.
+    fn weighed_traces(
+        &mut self,
+        (service, peer): (&str, &str),
+        tenant: &str,
+        (point, class): (Point, WeightClass),
+        traces: u64,
+        sampled: u64,
+    ) {
         let (service, peer, tenant) = (self.service(service), self.service(peer), self.names.tenant(tenant));
         for number in 0..traces {
             let (at, trace_id) = self.next();
             // Spread evenly, so that every stretch of the run has the same ratio.
             let yes = (number + 1) * sampled / traces > number * sampled / traces;
             let sampled = if yes { Sampled::Sampled } else { Sampled::NotSampled };
-            self.traces.observe(&Sighting { at, service, tenant, point, trace_id, sampled, peer });
+            self.traces.observe(&Sighting { at, service, tenant, point, trace_id, sampled, class, peer });
         }
     }
 
-    fn requests(&mut self, (sender, service): (&str, &str), tenant: &str, trace: TraceFact, count: u64) {
+    fn requests(&mut self, parties: (&str, &str), tenant: &str, trace: TraceFact, count: u64) {
+        self.messages(parties, tenant, &MessageContext::of(trace), count);
+    }
+
+    fn messages(&mut self, (sender, service): (&str, &str), tenant: &str, context: &MessageContext, count: u64) {
         let (service, sender, tenant) = (self.service(service), self.service(sender), self.names.tenant(tenant));
         for _ in 0..count {
             let (at, _) = self.next();
             let protocol = Protocol::Http11;
             let sender_had_context = false;
-            self.ledger.received(&ReceivedRequest { at, service, tenant, protocol, trace, sender, sender_had_context });
+            self.ledger.received(&ReceivedRequest {
+                at,
+                service,
+                tenant,
+                protocol,
+                context,
+                sender,
+                sender_had_context,
+            });
         }
     }
 
-    fn hops(&mut self, (service, peer): (&str, &str), outcome: Outcome, sampled: Sampled, count: u64) {
+    fn hops(&mut self, parties: (&str, &str), outcome: Outcome, sampled: Sampled, count: u64) {
+        self.hops_by(Route::UNSEEN, parties, outcome, sampled, count);
+    }
+
+    /// The same of traces that came by a route.
+    fn hops_by(
+        &mut self,
+        reached: Route,
+        (service, peer): (&str, &str),
+        outcome: Outcome,
+        sampled: Sampled,
+        count: u64,
+    ) {
         let (service, peer) = (self.service(service), self.service(peer));
         for _ in 0..count {
             let (at, trace_id) = self.next();
             let context = context(trace_id, sampled);
-            let arrived = Cause { trace: Some(context), tenant: TenantId(2), weight: crate::fact::Fact::Absent };
+            let arrived = Cause { trace: Some(context), tenant: TenantId(2), weight: Fact::Absent };
+            let lost = outcome == Outcome::Lost;
             let hop = Hop {
                 outcome,
+                sent: (!lost).then_some(context),
+                brought: context.formats,
                 cause: Some(arrived),
                 tenant: None,
                 started: outcome == Outcome::Restarted,
                 weight: None,
+                promised: None,
+                tracestate: None,
+                baggage: None,
                 hidden: None,
+                route: Route::UNSEEN,
+                reached,
             };
-            let sent = if outcome == Outcome::Lost { TraceFact::Missing } else { TraceFact::Valid(context) };
-            self.ledger.hop(&DecidedHop { at, service, peer, sent, hop: &hop, evidence: Evidence::Window });
+            let context = &MessageContext::of(if lost { TraceFact::Missing } else { TraceFact::Valid(context) });
+            self.ledger.hop(&DecidedHop { at, service, peer, context, hop: &hop, evidence: Evidence::Window });
         }
     }
 
@@ -118,6 +170,7 @@ impl Shop {
             names: &self.names,
             ledger: &self.ledger,
             traces: &self.traces,
+            routes: &self.routes,
             rules: &self.rules,
             settings: Settings::default(),
         })
@@ -125,11 +178,11 @@ impl Shop {
 }
 
 fn context(trace_id: TraceId, sampled: Sampled) -> TraceContext {
-    TraceContext { trace_id, parent_id: SpanId(0xb0b), sampled, random: false, format: Format::W3c }
+    TraceContext { trace_id, parent_id: SpanId(0xb0b), sampled, random: false, formats: Formats::of(Format::W3c) }
 }
 
 fn valid() -> TraceFact {
-    TraceFact::Valid(context(TraceId(1), Sampled::Sampled))
+    TraceFact::Valid(context(TraceId(0x4bf9_2f35_77b3_4da6 << 64 | 1), Sampled::Sampled))
 }
 
 fn process(service: &str, sampler: &str, arg: &str) -> Declarations {
@@ -170,8 +223,8 @@ fn faulty_shop() -> Shop {
     let mut shop = Shop::new([tenant_rules("tenant-rules.yaml", RULES), process("search", "traceidratio", "10")]);
     shop.requests(("external:203.0.113.9", "checkout"), "acme", TraceFact::Missing, 1_000);
     shop.requests(("checkout", "inventory"), "acme", valid(), 400);
-    shop.requests(("legacy", "inventory"), "gamma", TraceFact::Malformed(Malformation::Flags), 5);
-    shop.requests(("legacy", "inventory"), "gamma", TraceFact::Malformed(Malformation::Duplicated), 2);
+    shop.requests(("legacy", "inventory"), "gamma", TraceFact::Malformed(Format::W3c, Malformation::Flags), 5);
+    shop.requests(("legacy", "inventory"), "gamma", TraceFact::Malformed(Format::W3c, Malformation::Duplicated), 2);
     shop.requests(("checkout", "inventory"), "beta", TraceFact::NotObserved, 100);
     shop.traces(("checkout", "inventory"), "acme", Point::Started, 900, 85);
     shop.traces(("checkout", "inventory"), "beta", Point::Started, 100, 9);
@@ -188,14 +241,16 @@ fn faulty_shop() -> Shop {
     for (outcome, count) in [(WeightOutcome::Kept, 590), (WeightOutcome::Missing, 10)] {
         for _ in 0..count {
             let sight = shop.sight("inventory");
-            shop.ledger.weight(checkout, acme, outcome, sight);
+            shop.ledger.weight(checkout, acme, Side::Sender, outcome, sight);
         }
     }
-    for (tenant, sampled) in [(acme, Some(Sampled::Sampled)), (beta, Some(Sampled::NotSampled)), (beta, None)] {
+    for (tenant, fate) in [(acme, Fate::Sampled), (beta, Fate::Unsampled), (beta, Fate::Undecided)] {
         let sight = shop.sight("checkout");
-        shop.ledger.error(inventory, tenant, sampled, sight);
+        shop.ledger.error(inventory, tenant, fate, sight);
     }
     shop.ledger.opaque(inventory, Opaque::Tls);
+    shop.ledger.sealed(checkout);
+    shop.ledger.unread(inventory, ["java (pid 7): TLS of Java is compiled while it runs"]);
     shop.capture.lost = 12;
     shop.losses.push(Loss { source: "cgroup".into(), reason: "ring_full".into(), count: 12 });
     shop
@@ -233,11 +288,11 @@ fn every_fault_is_found_once_named_and_remedied() {
             warning weight-missing checkout acme inventory 10/600
               checkout drops the weight on 10 of 600 requests to inventory: what is computed from it counts too little
               forward the weight header, or its baggage member, with every call of checkout
-            warning error-unsampled inventory beta - 1/3
-              1 of 3 error responses of inventory belong to traces that are not sampled: there is nothing to look at
+            warning error-unsampled inventory beta - 1/2
+              1 of 2 error responses (50 %) of inventory for tenant beta belong to traces that are not sampled: there is nothing to look at
               keep errors whatever the ratio: sample inventory fully and keep errors by tail sampling in the collector
             warning not-observed inventory - - 101/508
-              inventory: not observed and in no ratio: 100 requests of which the head was not fully seen, 1 connection of TLS
+              inventory: not observed and in no ratio: 100 requests of which the head was not fully seen, 1 connection of TLS (java (pid 7): TLS of Java is compiled while it runs)
               run observer doctor to see which protocols and TLS libraries can be read here
             warning capture-loss - - - 12/2012
               12 events lost (cgroup ring_full 12): ratios rest on what was left
@@ -251,11 +306,24 @@ fn every_fault_is_found_once_named_and_remedied() {
             info trace-restarted inventory - ledger 30/30
               inventory starts a new trace on 30 of 30 requests to ledger, though each was caused by a request that had one
               make inventory take the context of its requests: instrument its server, check OTEL_PROPAGATORS, and that no root span is forced
+            info not-observed checkout - - 1/1001
+              checkout: not observed and in no ratio: 1 connection of TLS that it opened
+              run observer doctor to see which protocols and TLS libraries can be read here
             info not-observed search - - 4/4
               search: not observed and in no ratio: 4 hops whose cause may be among what was not seen
               see what else reaches this service (Unix sockets, other protocols): with it unseen its hops cannot be judged
         "]],
     );
+}
+
+#[test]
+fn breaks_that_were_all_withdrawn_are_no_finding() {
+    let mut shop = Shop::new([]);
+    shop.hops(("checkout", "inventory"), Outcome::Lost, Sampled::Sampled, 7);
+    let (service, peer) = (shop.service("checkout"), shop.service("inventory"));
+    let (from, to, examples) = (Outcome::Lost, Outcome::Ambiguous, Vec::new());
+    shop.ledger.correct(&Correction { service, peer, from, to, count: 7, examples, routes: Vec::new() });
+    check_findings(&shop.report(), &expect![""]);
 }
 
 #[test]
@@ -316,7 +384,8 @@ fn a_ratio_that_is_inherited_accuses_nobody() {
             (checkout, gateway, Point::Received),
             (checkout, gateway, Point::Forwarded),
         ] {
-            shop.traces.observe(&Sighting { at, service, tenant, point, trace_id, sampled, peer });
+            let class = WeightClass::Missing;
+            shop.traces.observe(&Sighting { at, service, tenant, point, trace_id, sampled, class, peer });
         }
     }
     let report = shop.report();

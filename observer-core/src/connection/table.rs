@@ -165,6 +165,11 @@ impl<State> Connections<State> {
         }
     }
 
+    /// Whether a socket holds an end of a connection.
+    pub fn holds(&self, socket: SocketId) -> bool {
+        self.sockets.contains_key(&socket)
+    }
+
     /// A socket is gone. Its connection goes with the last of its sockets, a little later ([`Connections::expire`]).
     pub fn released(&mut self, socket: SocketId, at: Timestamp) {
         self.ends.remove(socket);

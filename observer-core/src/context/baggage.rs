@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::fact::Fact;
 use crate::message::{Header, HeaderName};
 
 /// Members that every platform must propagate; what is beyond may be gone at the next hop and is not read.
@@ -32,6 +33,39 @@ pub fn members<'a>(headers: &[Header<'a>]) -> impl Iterator<Item = Member<'a>> {
         })
         .filter_map(member)
         .take(MEMBERS_MAX)
+}
+
+/// What there is of baggage that is not empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Baggage {
+    /// Whether all of it was seen, has a well-formed member and is within the limits: only then nothing of it may be left out.
+    pub whole: bool,
+    /// Whether a member is seen that names the tenant.
+    pub names_tenant: bool,
+}
+
+/// What there is of all `baggage` headers; `complete`: the whole head was seen.
+pub(super) fn read(
+    headers: &[Header<'_>],
+    complete: bool,
+    names_tenant: impl Fn(&Member<'_>) -> bool,
+) -> Fact<Baggage> {
+    let values = || headers.iter().filter(|header| header.name == HeaderName::BAGGAGE).map(|header| header.value);
+    if values().all(|value| value.trim_ascii().is_empty()) {
+        return Fact::looked_for(None, complete);
+    }
+    let (mut bytes, mut parts) = (0_usize, 0_usize);
+    for value in values() {
+        parts = parts.saturating_add(value.split(|&byte| byte == b',').count());
+        bytes = bytes.saturating_add(value.len()).saturating_add(1);
+    }
+    let fits = parts <= MEMBERS_MAX && bytes <= BYTES_MAX.saturating_add(1);
+    let mut any = false;
+    let names_tenant = members(headers).any(|member| {
+        any = true;
+        names_tenant(&member)
+    });
+    Fact::Present(Baggage { whole: complete && fits && any, names_tenant })
 }
 
 /// The values of the members with this key, percent-encoded as sent.
@@ -94,6 +128,30 @@ mod tests {
             (&[""], ""),
         ] {
             assert_eq!(read(values), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn baggage_is_whole_where_nobody_may_leave_anything_out() {
+        let many = |count: usize| (0..count).map(|number| format!("k{number}=v")).collect::<Vec<_>>().join(",");
+        let long = |count: usize| format!("tenant=acme,b={}", "v".repeat(count - 14));
+        let some = |whole, names_tenant| Fact::Present(Baggage { whole, names_tenant });
+        for (value, complete, expected) in [
+            ("tenant=acme;p, b=2", true, some(true, true)),
+            ("b=2,tenant=acme", false, some(false, true)),
+            ("b=2, tenants=acme", true, some(true, false)),
+            ("tenant=", true, some(true, false)),
+            ("tenant", true, some(false, false)),
+            (&many(MEMBERS_MAX), true, some(true, false)),
+            (&many(MEMBERS_MAX + 1), true, some(false, false)),
+            (&long(BYTES_MAX), true, some(true, true)),
+            (&long(BYTES_MAX + 1), true, some(false, true)),
+            (" ", true, Fact::Absent),
+            ("", false, Fact::NotObserved),
+        ] {
+            let headers = [Header { name: HeaderName::BAGGAGE, value: value.as_bytes() }];
+            let names_tenant = |member: &Member<'_>| member.key == b"tenant" && !member.value.is_empty();
+            assert_eq!(super::read(&headers, complete, names_tenant), expected, "{value:?}");
         }
     }
 

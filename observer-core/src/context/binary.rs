@@ -1,7 +1,7 @@
 //! Binary values of gRPC metadata, and the trace context of OpenCensus among them: header values come in, bytes and one trace
 //! fact go out.
 
-use super::{Format, Malformation, Sampled, TraceContext};
+use super::{Format, Formats, Malformation, Sampled, TraceContext};
 use crate::ids::{SpanId, TraceId};
 use crate::names::NAME_BYTES_MAX;
 
@@ -55,7 +55,7 @@ pub(super) fn parse(value: &[u8]) -> Result<TraceContext, Malformation> {
         None => return Err(Malformation::Flags),
     };
     let (trace_id, parent_id) = (TraceId(trace_id), SpanId(parent_id));
-    Ok(TraceContext { trace_id, parent_id, sampled, random: false, format: Format::OpenCensus })
+    Ok(TraceContext { trace_id, parent_id, sampled, random: false, formats: Formats::of(Format::OpenCensus) })
 }
 
 /// A field of so many bytes with this number, and what follows it.
@@ -108,7 +108,7 @@ mod tests {
             parent_id: SpanId(0x00f0_67aa_0ba9_02b7),
             sampled: Sampled::Sampled,
             random: false,
-            format: Format::OpenCensus,
+            formats: Formats::of(Format::OpenCensus),
         };
         for value in [CODED.into(), format!("{CODED}=").into_bytes(), [&[0][..], &TRACE].concat()] {
             assert_eq!(parse(&value), Ok(expected), "{}", value.escape_ascii());

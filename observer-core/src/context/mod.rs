@@ -1,18 +1,30 @@
 //! What a message says of its trace, read from the headers that decoding kept.
 
+mod b3;
 pub mod baggage;
 mod binary;
+mod carried;
+mod cloud_trace;
+mod cors;
+mod datadog;
+mod digits;
+mod format;
+mod jaeger;
+mod spelling;
 mod tenant;
 pub mod traceparent;
 pub mod tracestate;
 mod weight;
+mod xray;
 
 use std::fmt;
 
+pub use self::format::{Aside, Asides, Beside, Format, Formats};
+pub use self::spelling::{Spelling, Spellings};
 pub use self::tenant::TenantName;
 use crate::fact::Fact;
 use crate::ids::{SpanId, TraceId};
-use crate::message::{HeaderName, Interest, RequestHead};
+use crate::message::{Header, Interest, RequestHead};
 
 /// The sampled flag of a context. Absent is not "no".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,15 +48,6 @@ impl Sampled {
     }
 }
 
-/// The header format that a context came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Format {
-    /// W3C Trace Context (`traceparent`).
-    W3c,
-    /// The binary context of OpenCensus (`grpc-trace-bin`).
-    OpenCensus,
-}
-
 /// A valid trace context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
@@ -56,39 +59,39 @@ pub struct TraceContext {
     pub sampled: Sampled,
     /// The random-trace-id bit (W3C Level 2, 0x02).
     pub random: bool,
-    /// The header format.
-    pub format: Format,
+    /// The header formats that carry it: all of the message that agree on the trace and the decision.
+    pub formats: Formats,
 }
 
 /// Why a trace context is malformed: the value of the `reason` label of `trace_propagation_malformed_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Malformation {
-    /// Not 55 characters (version 00), or too short.
+    /// Too short or too long (`traceparent`: not 55 characters in version 00), or fields too few or too many.
     Length,
-    /// A version that is not two hex digits, or `ff`.
+    /// A version that is none (`traceparent`: not two hex digits, or `ff`; X-Ray: not 1).
     Version,
-    /// A trace id that is not 32 lower-case hex digits, or all zero.
+    /// A trace id that is not as the format asks for it (`traceparent`: not 32 lower-case hex digits), missing, or zero.
     TraceId,
-    /// A parent id that is not 16 lower-case hex digits, or all zero.
+    /// A parent id that is not as the format asks for it (`traceparent`: not 16 lower-case hex digits), missing, or zero.
     ParentId,
-    /// Flags that are not two lower-case hex digits.
+    /// Flags, a decision, a priority or options that are none (`traceparent`: not two lower-case hex digits).
     Flags,
-    /// A dash that is missing or elsewhere.
+    /// A delimiter that is missing or elsewhere.
     Delimiter,
-    /// More than one header, or a list.
+    /// More than one header of the same name, or a list.
     Duplicated,
 }
 
 impl fmt::Display for Malformation {
-    /// What is wrong, for a person: `the trace id is not 32 lower-case hex digits, or all zero`.
+    /// What is wrong, for a person: `the trace id is none of this format, missing or zero`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Length => "the header is too short or too long",
-            Self::Version => "the version is not two lower-case hex digits, or ff",
-            Self::TraceId => "the trace id is not 32 lower-case hex digits, or all zero",
-            Self::ParentId => "the parent id is not 16 lower-case hex digits, or all zero",
-            Self::Flags => "the flags are not two lower-case hex digits",
-            Self::Delimiter => "a dash is missing or elsewhere",
+            Self::Length => "the header is too short or too long, or has fields too few or too many",
+            Self::Version => "the version is none",
+            Self::TraceId => "the trace id is none of this format, missing or zero",
+            Self::ParentId => "the parent id is none of this format, missing or zero",
+            Self::Flags => "the flags are none of this format",
+            Self::Delimiter => "a delimiter is missing or elsewhere",
             Self::Duplicated => "there is more than one header, or a list",
         })
     }
@@ -117,7 +120,7 @@ pub enum TraceFact {
     /// The whole head was seen and carries none.
     Missing,
     /// There is one, and a receiver must ignore it.
-    Malformed(Malformation),
+    Malformed(Format, Malformation),
     /// The head was not fully seen.
     NotObserved,
 }
@@ -127,7 +130,7 @@ impl TraceFact {
     pub fn valid(&self) -> Option<&TraceContext> {
         match self {
             Self::Valid(context) => Some(context),
-            Self::Missing | Self::Malformed(_) | Self::NotObserved => None,
+            Self::Missing | Self::Malformed(..) | Self::NotObserved => None,
         }
     }
 }
@@ -145,18 +148,84 @@ pub enum Weight {
 
 /// The largest weight that is taken for one.
 pub const WEIGHT_MAX: f64 = 1_000_000.0;
+/// The weight from which on a trace must be kept, whatever the ratio.
+const WEIGHT_KEEPS: f64 = 1.0;
+
+/// What a weight asks of who decides on the trace: ratios are kept by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WeightClass {
+    /// 1 or more: the trace must be kept.
+    Keep,
+    /// Below 1: the rule decides.
+    Below,
+    /// None, or one that is no weight: who samples by weights then keeps the trace.
+    Missing,
+    /// The head was not fully seen.
+    Unobserved,
+}
+
+impl WeightClass {
+    /// Every class, in the order of the enumeration.
+    pub const ALL: [Self; 4] = [Self::Keep, Self::Below, Self::Missing, Self::Unobserved];
+
+    /// The class of a weight.
+    pub fn of(weight: Fact<Weight>) -> Self {
+        match weight {
+            Fact::Present(Weight::Valid(weight)) if weight >= WEIGHT_KEEPS => Self::Keep,
+            Fact::Present(Weight::Valid(_)) => Self::Below,
+            Fact::Present(Weight::Malformed | Weight::OutOfRange) | Fact::Absent => Self::Missing,
+            Fact::NotObserved => Self::Unobserved,
+        }
+    }
+}
+
+/// What one format of a message says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Context(TraceContext),
+    Malformed(Malformation),
+    /// Something that is right, and no context.
+    Aside(Aside),
+}
+
+impl From<Result<TraceContext, Malformation>> for Reading {
+    fn from(parsed: Result<TraceContext, Malformation>) -> Self {
+        parsed.map_or_else(Self::Malformed, Self::Context)
+    }
+}
 
 /// Everything that the stages read from one request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MessageContext {
-    /// The trace context.
+    /// The trace context; of several formats the first valid one in the order of [`Format::ALL`].
     pub trace: TraceFact,
-    /// Whether there is a well-formed, non-empty `tracestate`.
-    pub tracestate: Fact<()>,
-    /// Whether there is a non-empty `baggage`.
-    pub baggage: Fact<()>,
+    /// What other formats say.
+    pub beside: Beside,
+    /// What there is of a `tracestate` that is not empty.
+    pub tracestate: Fact<Result<tracestate::List, tracestate::Malformed>>,
+    /// What there is of a `baggage` that is not empty.
+    pub baggage: Fact<baggage::Baggage>,
     /// The weight.
     pub weight: Fact<Weight>,
+}
+
+impl MessageContext {
+    /// A message that says this of its trace, and nothing else.
+    pub fn of(trace: TraceFact) -> Self {
+        let (tracestate, baggage, weight) = (Fact::Absent, Fact::Absent, Fact::Absent);
+        Self { trace, beside: Beside::default(), tracestate, baggage, weight }
+    }
+
+    /// What is unusual about how its ids are written.
+    pub fn spellings(&self) -> Spellings {
+        let is_half = self.contexts().any(|context| context.trace_id.high() == 0);
+        self.beside.spellings.and(if is_half { Spellings::of(Spelling::Half) } else { Spellings::NONE })
+    }
+
+    /// Every context that it carries, the one that counts first.
+    pub fn contexts(&self) -> impl Iterator<Item = &TraceContext> {
+        self.trace.valid().into_iter().chain(&self.beside.contexts)
+    }
 }
 
 /// Where a tenant is read from (`tenant:` of the configuration), in order.
@@ -221,12 +290,20 @@ impl Extractors {
 
     /// Reads a request. What an incomplete head shows is taken; what it does not show is not observed.
     pub fn extract(&self, head: &RequestHead<'_>) -> MessageContext {
+        let (trace, beside) = carried::read(head);
         MessageContext {
-            trace: trace(head),
-            tracestate: Fact::looked_for(tracestate::is_kept(head.headers).then_some(()), head.complete),
-            baggage: Fact::looked_for(baggage::members(head.headers).next().map(|_| ()), head.complete),
-            weight: weight::read(&self.weight, head),
+            trace,
+            beside,
+            // What is not seen may spoil the list, or add what it lacks.
+            tracestate: Fact::looked_for(tracestate::read(head.headers).filter(|_| head.complete), head.complete),
+            baggage: baggage::read(head.headers, head.complete, |member| tenant::is_named_by(&self.tenant, member)),
+            weight: self.weight(head.headers, head.complete),
         }
+    }
+
+    /// The weight of a request or a response; `complete`: its whole head was seen.
+    pub fn weight(&self, headers: &[Header<'_>], complete: bool) -> Fact<Weight> {
+        weight::read(&self.weight, headers, complete)
     }
 
     /// The tenant that the first yielding extractor names, decoded; the other two where none yields. `namespace` is that of
@@ -238,26 +315,5 @@ impl Extractors {
     /// Whether the two ends of a request may read different tenants from it.
     pub fn asks_for_namespaces(&self) -> bool {
         self.tenant.iter().any(|source| matches!(source, tenant::Source::Namespace))
-    }
-}
-
-/// Reads the trace context; the first format that is there decides.
-fn trace(head: &RequestHead<'_>) -> TraceFact {
-    let one = |name| {
-        let mut found = head.headers.iter().filter(move |header| header.name == name);
-        // The decoder trims; other sources of headers may not.
-        found.next().map(|first| if found.next().is_some() { None } else { Some(first.value.trim_ascii()) })
-    };
-    let read = |found: Option<&[u8]>, parse: fn(&[u8]) -> Result<TraceContext, Malformation>| {
-        found.ok_or(Malformation::Duplicated).and_then(parse).map_or_else(TraceFact::Malformed, TraceFact::Valid)
-    };
-    match (one(HeaderName::TRACEPARENT), head.complete) {
-        (Some(found), _) => read(found, traceparent::parse),
-        // A `traceparent` may be among what was not seen.
-        (None, false) => TraceFact::NotObserved,
-        (None, true) => match one(HeaderName::GRPC_TRACE_BIN) {
-            Some(found) => read(found, binary::parse),
-            None => TraceFact::Missing,
-        },
     }
 }

@@ -123,6 +123,12 @@ pub(super) fn read<'a>(sources: &[Source], head: &RequestHead<'a>, namespace: Op
     Fact::Absent
 }
 
+/// Whether a member of baggage is one that names the tenant.
+pub(super) fn is_named_by(sources: &[Source], member: &baggage::Member<'_>) -> bool {
+    let reads = |source: &Source| matches!(source, Source::Baggage(key) if key.as_bytes() == member.key);
+    !member.value.is_empty() && sources.iter().any(reads)
+}
+
 fn from_bytes(value: &[u8]) -> Option<TenantName<'_>> {
     match std::str::from_utf8(value) {
         Ok(text) => TenantName::new(text),

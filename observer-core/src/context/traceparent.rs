@@ -1,6 +1,6 @@
 //! `traceparent` (W3C Trace Context Level 2, section 3.2): header values come in, one trace fact goes out.
 
-use super::{Format, Malformation, Sampled, TraceContext};
+use super::{Format, Formats, Malformation, Sampled, TraceContext};
 use crate::ids::{SpanId, TraceId};
 
 /// The length of version 00, and the least of every later one.
@@ -44,7 +44,7 @@ pub fn parse(value: &[u8]) -> Result<TraceContext, Malformation> {
         parent_id: SpanId(parent_id),
         sampled: if flags & SAMPLED == 0 { Sampled::NotSampled } else { Sampled::Sampled },
         random: flags & RANDOM != 0,
-        format: Format::W3c,
+        formats: Formats::of(Format::W3c),
     })
 }
 

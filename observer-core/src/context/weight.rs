@@ -2,7 +2,7 @@
 
 use super::{WEIGHT_MAX, Weight, WeightSource, baggage};
 use crate::fact::Fact;
-use crate::message::{HeaderName, Interest, RequestHead};
+use crate::message::{Header, HeaderName, Interest};
 
 /// Numbers that are written in more bytes are none.
 const WEIGHT_BYTES_MAX: usize = 64;
@@ -23,18 +23,17 @@ impl Source {
     }
 
     /// One weight, however often it is repeated; malformed where values differ.
-    fn read(&self, head: &RequestHead<'_>) -> Option<Weight> {
+    fn read(&self, headers: &[Header<'_>]) -> Option<Weight> {
         let agree = |first: Weight, second| if first == second { first } else { Weight::Malformed };
         match self {
-            Self::Header(name) => head
-                .headers
+            Self::Header(name) => headers
                 .iter()
                 .filter(|header| header.name == *name)
                 .flat_map(|header| header.value.split(|&byte| byte == b','))
                 .map(parse)
                 .reduce(agree),
             Self::Baggage(key) => {
-                baggage::find(head.headers, key).map(|value| parse(baggage::decode(value).as_bytes())).reduce(agree)
+                baggage::find(headers, key).map(|value| parse(baggage::decode(value).as_bytes())).reduce(agree)
             }
         }
     }
@@ -42,11 +41,11 @@ impl Source {
 
 /// The weight that the first yielding source gives. Where the head was not fully seen, a source that has not yielded might
 /// have, and the weight is not observed.
-pub(super) fn read(sources: &[Source], head: &RequestHead<'_>) -> Fact<Weight> {
+pub(super) fn read(sources: &[Source], headers: &[Header<'_>], complete: bool) -> Fact<Weight> {
     for source in sources {
-        match source.read(head) {
+        match source.read(headers) {
             Some(weight) => return Fact::Present(weight),
-            None if head.complete => {}
+            None if complete => {}
             None => return Fact::NotObserved,
         }
     }

@@ -232,6 +232,22 @@ impl Conversation {
         }
     }
 
+    /// The end that asks a broker, once it is proven that the other one is a broker; `None`: the first record tells.
+    pub fn client_of_broker(&self) -> Option<End> {
+        match &self.stage {
+            Stage::Opening(_) => None,
+            Stage::Decoding(decoder) => decoder.client_of_broker(),
+        }
+    }
+
+    /// Whether it was seen from its first message on: what a client of a broker sends first, and once. False where nothing tells.
+    pub fn is_whole(&self) -> bool {
+        match &self.stage {
+            Stage::Opening(_) => false,
+            Stage::Decoding(decoder) => decoder.is_whole(),
+        }
+    }
+
     /// The protocol, once it is known.
     pub fn protocol(&self) -> Option<Protocol> {
         match &self.stage {

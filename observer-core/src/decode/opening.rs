@@ -1,8 +1,9 @@
 //! A connection of which the protocol is not known yet: pieces come in, the decoder goes out once a protocol is sure.
 //!
 //! A piece that no protocol knows is passed over, for a stream may be joined in the middle. A piece that is too short to tell
-//! waits for the one behind it.
+//! waits for the one behind it; where that is something else, or not the next, it begins anew.
 
+use super::ahead::is_ahead;
 use super::protocols::{Decoder, RECOGNISERS, Recognition};
 use super::{Fidelity, Output, Piece, Shared};
 use crate::message::End;
@@ -51,7 +52,10 @@ impl Opening {
             start.extend_from_slice(&short.bytes);
             end = Some(short.seq.wrapping_add(u32::try_from(short.bytes.len()).unwrap_or(0)));
         }
-        // How many of the bytes were seen before; a piece that begins elsewhere is not what follows.
+        if end.is_some_and(|end| is_ahead(piece.seq, end)) {
+            return self.anew(piece, fidelity, out);
+        }
+        // How many of the bytes were seen before.
         let seen = end.map_or(0, |end| end.wrapping_sub(piece.seq));
         let seen = usize::try_from(seen).unwrap_or(usize::MAX);
         let fresh = piece.bytes.get(seen..).filter(|fresh| !fresh.is_empty())?;
@@ -71,11 +75,15 @@ impl Opening {
                 decoder.piece(piece, out);
                 Some(decoder)
             }
-            Found::Perhaps | Found::Nothing => {
-                self.forget(piece.from);
-                None
-            }
+            Found::Perhaps | Found::Nothing if end.is_some() => self.anew(piece, fidelity, out),
+            Found::Perhaps | Found::Nothing => None,
         }
+    }
+
+    /// What one end sent before this piece tells nothing.
+    fn anew(&mut self, piece: &Piece<'_>, fidelity: Fidelity, out: &mut Output<'_>) -> Option<Decoder> {
+        self.forget(piece.from);
+        self.piece(piece, fidelity, out)
     }
 
     /// Drops what one end sent.

@@ -125,6 +125,22 @@ impl Decoder {
         }
     }
 
+    /// The end that asks a broker, once it is proven before any record.
+    pub(super) fn client_of_broker(&self) -> Option<End> {
+        match self {
+            Self::Kafka(kafka) => kafka.is_proven().then(|| kafka.client()),
+            _ => None,
+        }
+    }
+
+    /// Whether it was seen from its first message on, as far as that tells.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Self::Kafka(kafka) => kafka.is_whole(),
+            _ => false,
+        }
+    }
+
     /// Whether what came is not of this protocol after all: it is to be recognised anew.
     pub(super) fn is_refuted(&self) -> bool {
         match self {

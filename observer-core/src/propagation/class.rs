@@ -4,13 +4,16 @@
 //! A poller, an exporter or a cron job sends requests while others are in flight, too. Its times do not depend on them: at a
 //! random moment the number in flight is, on average, the average number in flight. So with every hop the product of
 //! (number in flight now ÷ average number in flight) is a bet that a poller cannot win (Ville's inequality: it exceeds 1/α
-//! with a chance of at most α, ever), and that a class which follows requests does win.
+//! with a chance of at most α, ever), and that a class which follows requests does win. So is that of (whether any is in flight ÷ share
+//! of the time in which any is), which wins sooner where many are in flight at once.
+
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
 use super::correction::{Corrections, Example};
-use super::load::{Load, Mark, average};
-use super::{Outcome, shape};
+use super::load::{Load, Mark, Use, average};
+use super::{Outcome, Route, shape};
 use crate::ids::ServiceId;
 use crate::time::Timestamp;
 
@@ -19,10 +22,18 @@ use crate::time::Timestamp;
 const STAKE: f64 = 0.9;
 /// The most that one hop can count, as a ratio: some twelve hops are needed at the default rate, however idle the service.
 const RATIO_MAX: f64 = 2.0;
-/// Hops nearer to the last one that counted do not count: a poller that sends a burst sends it once.
-const APART: std::time::Duration = std::time::Duration::from_millis(20);
+/// Bettors of their own, of which one must win. Hops nearer than the first time to the last one that counted do not count: a poller that
+/// sends a burst sends it once. But how many requests are in flight may change more slowly than hops follow each other, so others look
+/// from further away; by up to the second time further, so that requests which come in step do not fall in step with what is looked at.
+const APART: [(Duration, Duration); 3] = [
+    (Duration::from_millis(20), Duration::ZERO),
+    (Duration::from_millis(100), Duration::from_millis(200)),
+    (Duration::from_secs(1), Duration::from_secs(2)),
+];
 /// Examples kept of a class that is not proven yet.
 const EXAMPLES_MAX: usize = 3;
+/// Routes kept of a class: the first that are met. What came by others counts without one.
+const ROUTES_MAX: usize = 8;
 /// Classes of one workload. Hops of further ones stay ambiguous.
 pub(super) const CLASSES_PER_WORKLOAD_MAX: usize = 256;
 
@@ -45,17 +56,28 @@ impl Manner {
     }
 }
 
+/// What was won so far by betting that hops follow requests.
+#[derive(Debug, Default)]
+struct Bettor {
+    /// The logarithm of the product of what numbers in flight gave.
+    by_requests: f64,
+    /// The same by whether any were.
+    by_busy: f64,
+    /// How many hops counted.
+    count: u32,
+    /// The last of them.
+    last: Option<Mark>,
+}
+
 /// The hops of one class and manner.
 #[derive(Debug, Default)]
 struct Ledger {
-    /// The logarithm of the product.
-    evidence: f64,
-    /// The last hop that counted.
-    last: Option<Mark>,
+    /// One for each of [`APART`].
+    bettors: [Bettor; APART.len()],
     /// Whether one was sent while nothing was in flight: then its hops may be a poller's, and that others of the class are
     /// continued proves nothing of them.
     seen_idle: bool,
-    /// Whether the product has reached its goal.
+    /// Whether a product has reached its goal.
     grows_with_requests: bool,
     /// Whether the class is accused.
     shown: bool,
@@ -64,6 +86,8 @@ struct Ledger {
     /// Those of them that came while requests older than the observer may have been in flight.
     early: u64,
     examples: Vec<Example>,
+    /// How the traces that those did not go on with came here, with how many came so.
+    routes: Vec<(Route, u64)>,
 }
 
 #[derive(Debug)]
@@ -86,6 +110,8 @@ pub(super) struct Stray {
     /// Whether it came while requests older than the observer may have been in flight.
     pub(super) early: bool,
     pub(super) example: Example,
+    /// How the trace that should have gone on came here.
+    pub(super) reached: Route,
 }
 
 /// The class of a hop.
@@ -103,6 +129,8 @@ pub(super) struct Ruling {
     pub(super) outcome: Outcome,
     /// Whether hops like it were also sent while nothing was in flight.
     pub(super) seen_idle: bool,
+    /// How the trace that should have gone on came here, where that is counted.
+    pub(super) reached: Route,
 }
 
 /// What all workloads' classes share.
@@ -140,23 +168,24 @@ impl Classes {
         let Some(class) = self.class(name, court) else {
             court.refused = court.refused.saturating_add(1);
             let outcome = if accused { Outcome::Ambiguous } else { stray.outcome };
-            return Ruling { outcome, seen_idle: true };
+            return Ruling { outcome, seen_idle: true, reached: Route::UNSEEN };
         };
         let ledger = class.ledger(stray.manner);
-        ledger.weigh(stray.example.at, stray.in_flight, load);
-        ledger.grows_with_requests |= ledger.evidence >= court.goal;
+        ledger.grows_with_requests |= ledger.weigh(stray.example.at, stray.in_flight, load) >= court.goal;
         ledger.seen_idle |= stray.outcome == Outcome::Background;
         class.judge(court);
         let ledger = class.ledger(stray.manner);
+        let mut reached = Route::UNSEEN;
         if accused {
             ledger.accused = ledger.accused.saturating_add(1);
             ledger.early = ledger.early.saturating_add(u64::from(stray.early));
             if ledger.examples.len() < EXAMPLES_MAX {
                 ledger.examples.push(stray.example);
             }
+            reached = ledger.count_route(stray.reached);
         }
         let outcome = if accused && !ledger.shown { Outcome::Ambiguous } else { stray.outcome };
-        Ruling { outcome, seen_idle: ledger.seen_idle }
+        Ruling { outcome, seen_idle: ledger.seen_idle, reached }
     }
 
     /// A request older than the observer was in flight: whatever was accused before may have been its doing.
@@ -169,7 +198,8 @@ impl Classes {
                 if early > 0 {
                     ledger.accused = ledger.accused.saturating_sub(early);
                     let from = if ledger.shown { manner.accusation() } else { Outcome::Ambiguous };
-                    court.corrections.add((service, peer), (from, Outcome::Unattributed), early, &[]);
+                    let routes = std::mem::take(&mut ledger.routes);
+                    court.corrections.add((service, peer), (from, Outcome::Unattributed), early, (&[], &routes));
                     ledger.examples.clear();
                 }
             }
@@ -221,24 +251,59 @@ impl Class {
             ledger.shown = shown;
             let (accusation, doubt) = (manner.accusation(), Outcome::Ambiguous);
             let change = if shown { (doubt, accusation) } else { (accusation, doubt) };
-            court.corrections.add(peers, change, ledger.accused, &ledger.examples);
+            court.corrections.add(peers, change, ledger.accused, (&ledger.examples, &ledger.routes));
         }
     }
 }
 
 impl Ledger {
-    fn weigh(&mut self, at: Timestamp, in_flight: u32, load: &mut Load) {
-        let now = load.mark(at);
-        if self.last.is_some_and(|last| now.since(last) < APART) {
-            return;
+    /// Counts a route, and returns it; [`Route::UNSEEN`] where there is no room, so that what is told now is what a correction moves.
+    fn count_route(&mut self, route: Route) -> Route {
+        if route == Route::UNSEEN {
+            return route;
         }
+        if let Some((_, count)) = self.routes.iter_mut().find(|(known, _)| *known == route) {
+            *count = count.saturating_add(1);
+        } else if self.routes.len() < ROUTES_MAX {
+            self.routes.push((route, 1));
+        } else {
+            return Route::UNSEEN;
+        }
+        route
+    }
+
+    /// Bets on a hop; tells the logarithm of what was won by all bets together, each with an equal part of the stake.
+    fn weigh(&mut self, at: Timestamp, in_flight: u32, load: &mut Load) -> f64 {
+        let (now, usual) = (load.mark(at), load.long_average(at));
+        let mut most = f64::NEG_INFINITY;
+        for (bettor, apart) in self.bettors.iter_mut().zip(APART) {
+            if bettor.is_due(now, apart) {
+                bettor.bet(now, Use::at_once(in_flight), usual);
+            }
+            most = most.max(bettor.by_requests).max(bettor.by_busy);
+        }
+        // The best of them has won at least its part.
+        most - libm::log(2.0 * APART.len() as f64)
+    }
+}
+
+impl Bettor {
+    /// Whether a hop counts. The further time takes in turn all values, evenly (multiples of the golden ratio, modulo one).
+    fn is_due(&self, now: Mark, (nearest, further): (Duration, Duration)) -> bool {
+        const GOLDEN: u32 = 0x9e37_79b9;
+        let share = f64::from(self.count.wrapping_mul(GOLDEN)) / f64::from(u32::MAX);
+        self.last.is_none_or(|last| now.since(last) >= nearest.saturating_add(further.mul_f64(share)))
+    }
+
+    fn bet(&mut self, now: Mark, at_hop: Use, long_average: Use) {
         // The larger of two averages, so that neither a change of the load nor a short look back is taken for a proof.
-        let recent = self.last.map_or(0.0, |last| average(last, now));
-        let usual = load.long_average(at).max(recent);
+        let usual = self.last.map_or(Use::NONE, |last| average(last, now)).max(long_average);
         self.last = Some(now);
-        if usual > 0.0 {
-            let ratio = (f64::from(in_flight) / usual).min(RATIO_MAX);
-            self.evidence += libm::log1p(STAKE * (ratio - 1.0));
+        self.count = self.count.wrapping_add(1);
+        if usual.busy > 0.0 {
+            let won = |ratio: f64| libm::log1p(STAKE * (ratio.min(RATIO_MAX) - 1.0));
+            self.by_requests += won(at_hop.requests / usual.requests);
+            self.by_busy += won(at_hop.busy / usual.busy);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Corrections: hops whose outcome changed after it was told come in, one line a service, peer and change goes out.
 
-use super::Outcome;
+use super::{Outcome, Route};
 use crate::context::TraceContext;
 use crate::ids::ServiceId;
 use crate::time::Timestamp;
@@ -34,6 +34,8 @@ pub struct Correction {
     pub count: u64,
     /// Some of them.
     pub examples: Vec<Example>,
+    /// How the traces that should have gone on came to who sent them, with how many of the hops each, as far as that was told.
+    pub routes: Vec<(Route, u64)>,
 }
 
 /// Corrections that were not fetched yet, in the order in which they must be applied. A class changes its mind a few times
@@ -49,7 +51,7 @@ impl Corrections {
         (service, peer): (ServiceId, ServiceId),
         (from, to): (Outcome, Outcome),
         count: u64,
-        examples: &[Example],
+        (examples, routes): (&[Example], &[(Route, u64)]),
     ) {
         if count == 0 {
             return;
@@ -59,8 +61,15 @@ impl Corrections {
             newest.count = newest.count.saturating_add(count);
             let room = EXAMPLES_MAX.saturating_sub(newest.examples.len());
             newest.examples.extend(examples.iter().take(room));
+            for &(route, count) in routes {
+                match newest.routes.iter_mut().find(|(known, _)| *known == route) {
+                    Some((_, sum)) => *sum = sum.saturating_add(count),
+                    None => newest.routes.push((route, count)),
+                }
+            }
         } else {
-            self.pending.push(Correction { service, peer, from, to, count, examples: examples.to_vec() });
+            let (examples, routes) = (examples.to_vec(), routes.to_vec());
+            self.pending.push(Correction { service, peer, from, to, count, examples, routes });
         }
     }
 

@@ -4,17 +4,22 @@
 //! younger than 30 s); if all readings agree the hop is decided even under concurrency, else it is ambiguous. A class of hops
 //! is accused only once it provably follows requests; what was told before that is corrected afterwards.
 
-use crate::context::{MessageContext, TraceContext, Weight};
+use std::time::Duration;
+
+use crate::context::{Formats, MessageContext, Sampled, TraceContext, Weight};
 use crate::fact::Fact;
 use crate::ids::{ConnectionId, ExchangeId, ServiceId, TenantId, WorkloadId};
 use crate::time::Timestamp;
 
+mod agreement;
 mod arrived;
 mod class;
 mod correction;
 mod filter;
 mod flights;
+mod handed;
 mod load;
+mod routes;
 mod shape;
 mod telemetry;
 mod tracker;
@@ -22,6 +27,8 @@ mod view;
 mod weight;
 
 pub use correction::{Correction, Example};
+pub use handed::Handed;
+pub use routes::{Origin, Route, Routes};
 pub use telemetry::{NoHop, is_telemetry_topic, no_hop};
 pub use tracker::{Propagation, PropagationCounters};
 pub use view::Hidden;
@@ -102,6 +109,8 @@ pub struct Inbound<'a> {
     pub context: &'a MessageContext,
     /// Its tenant ([`crate::names::Names::UNKNOWN_TENANT`] where it names none).
     pub tenant: TenantId,
+    /// How the trace that it carries came to who sends it.
+    pub route: Route,
 }
 
 /// A request that a workload sends.
@@ -136,11 +145,17 @@ pub struct Answer {
     pub number: Option<u64>,
     /// The status code; 0 where it is not known, or not yet, as of a stream that goes on.
     pub status: u16,
+    /// A response whose head takes longer than this is told of, too.
+    pub slow_from: Option<Duration>,
 }
 
-/// An error response (status 500 to 599).
+/// An error response (status 500 to 599), or one that is slow.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ErrorSeen {
+pub struct ResponseSeen {
+    /// Whether it is an error.
+    pub is_error: bool,
+    /// From the head of the request to that of the response; `None` where the request was not seen or the response streams on.
+    pub took: Option<Duration>,
     /// The tenant of the request; `None` where the request was not seen.
     pub tenant: Option<TenantId>,
     /// The trace of the request: the one that it brought, else the one that the workload was seen to start because of it.
@@ -167,6 +182,11 @@ pub struct Cause {
 pub struct Hop {
     /// What became of the context.
     pub outcome: Outcome,
+    /// The context that it carries: of several formats that do not agree the one that arrived, else the one that counts.
+    pub sent: Option<TraceContext>,
+    /// The formats of the context that it carries, as it arrived; else those of all requests that can have caused it, none
+    /// where they differ.
+    pub brought: Formats,
     /// The request that caused it, where only one can have.
     pub cause: Option<Cause>,
     /// The tenant that all requests which can have caused it agree on.
@@ -176,8 +196,20 @@ pub struct Hop {
     pub started: bool,
     /// What became of the weight, where the hop carries an arrived trace and there is something to judge.
     pub weight: Option<WeightOutcome>,
+    /// The decision beside a weight of 1 or more, which promises that the trace is kept; `None` where there is no such weight, the
+    /// trace arrived with both, or the outcome is unattributed.
+    pub promised: Option<Sampled>,
+    /// What became of the `tracestate`, where the hop carries an arrived trace and every request that brought it had one.
+    pub tracestate: Option<Handed>,
+    /// The same of the baggage.
+    pub baggage: Option<Handed>,
     /// What hid requests, where the outcome is unattributed.
     pub hidden: Option<Hidden>,
+    /// How the trace that it carries came to the workload, or began there.
+    pub route: Route,
+    /// Where the hop is broken: how the trace that should have gone on came to the workload; [`Route::UNSEEN`] where it may have come in
+    /// several ways.
+    pub reached: Route,
 }
 
 #[cfg(test)]

@@ -6,11 +6,12 @@ use super::arrived::{Arrival, Arrived, Seen};
 use super::class::{ClassName, Classes, Court, Manner, Stray};
 use super::correction::{Correction, Corrections, Example};
 use super::flights::{Brought, Causes, Flight, Flights, InFlight};
+use super::routes::{Route, Routes};
 use super::view::{Hidden, View};
-use super::{Answer, Cause, ErrorSeen, Hop, Inbound, Outbound, Outcome, weight};
-use crate::context::{Sampled, TraceContext, TraceFact};
+use super::{Answer, Cause, Hop, Inbound, Outbound, Outcome, Owner, ResponseSeen, weight};
+use crate::context::{Aside, Formats, Sampled, TraceContext, TraceFact, Weight};
 use crate::fact::Fact;
-use crate::ids::{ConnectionId, TraceId, WorkloadId};
+use crate::ids::{ConnectionId, ServiceId, TraceId, WorkloadId};
 use crate::limits::{ARRIVED_MEMORY, CAUSE_MEMORY, Limits};
 use crate::recent::Prefetch;
 use crate::time::Timestamp;
@@ -20,10 +21,10 @@ use crate::time::Timestamp;
 const ARRIVED_SHARE: usize = 8;
 /// The share of the memory (1/n) for requests in flight: at the default some 130,000.
 const FLIGHTS_SHARE: usize = 6;
-/// The share of the memory (1/n) for classes of hops: at the default 8 MiB, some 16,000.
+/// The share of the memory (1/n) for classes of hops: at the default 8 MiB, some 8,000.
 const CLASSES_SHARE: usize = 16;
-/// What a class may take: two ledgers of some 100 bytes, examples of 100 bytes each, its place in the map.
-const CLASS_BYTES: usize = 512;
+/// What a class takes: two ledgers of some 370 bytes, of one of them examples of 80 bytes each and routes, its place in the map.
+const CLASS_BYTES: usize = 1024;
 /// Workloads with a state: services have replicas, and workers come and go; eight each of the default 500 services.
 const WORKLOADS_MAX: usize = 4096;
 
@@ -33,6 +34,8 @@ struct Workload {
     in_flight: InFlight,
     view: View,
     classes: Classes,
+    /// Whether it went on with a trace that came in no format but what platforms write.
+    reads_platforms: bool,
     last_at: Timestamp,
 }
 
@@ -55,6 +58,10 @@ pub struct PropagationCounters {
     pub classes: usize,
     /// Hops whose class could not be kept; they are never accused.
     pub classes_refused: u64,
+    /// Ways of traces kept.
+    pub routes: usize,
+    /// How often there was no room for one.
+    pub routes_refused: u64,
 }
 
 /// Follows traces through workloads.
@@ -66,6 +73,7 @@ pub struct Propagation {
     workloads: FxHashMap<WorkloadId, Workload>,
     flights: Flights,
     arrived: Arrived,
+    routes: Routes,
     court: Court,
     /// The first moment that was seen.
     since: Option<Timestamp>,
@@ -88,6 +96,7 @@ impl Propagation {
             workloads: FxHashMap::default(),
             flights: Flights::new(limits.memory_bytes / FLIGHTS_SHARE),
             arrived: Arrived::new(limits.memory_bytes / ARRIVED_SHARE),
+            routes: Routes::new(limits.memory_bytes),
             court,
             since: None,
             refused_until: Timestamp(0),
@@ -107,9 +116,12 @@ impl Propagation {
     pub fn request_in(&mut self, request: &Inbound<'_>) {
         let at = request.at;
         let context = request.context;
-        let trace = &context.trace;
-        if let TraceFact::Valid(trace) = trace {
-            self.arrived.add(request.owner.workload, at, trace, request.tenant, context.weight);
+        let mut said = (request.tenant, Route::UNSEEN);
+        for trace in context.contexts() {
+            if said.1 == Route::UNSEEN {
+                said.1 = self.routes.step(request.route, request.owner.service);
+            }
+            self.arrived.add(request.owner.workload, at, trace, said, context, &mut self.routes);
         }
         let Some(workload) = entry(&mut self.workloads, request.owner.workload, at) else {
             self.workloads_refused = self.workloads_refused.saturating_add(1);
@@ -121,18 +133,18 @@ impl Propagation {
         if let Some(exchange) = request.exchange {
             workload.view.caught_up(exchange.connection);
         }
-        if *trace == TraceFact::NotObserved {
+        if context.trace == TraceFact::NotObserved {
             workload.view.hide(Hidden::HeadCut, at);
         }
         let here = &mut workload.in_flight;
-        if !self.flights.begin(at, request.exchange, trace, request.tenant, context.weight, here) {
+        if !self.flights.begin(at, request.exchange, context, said, here) {
             workload.view.hide(Hidden::TableFull, at);
         }
     }
 
     /// The head of a response leaves a workload: from now on its request can have caused no hop, whether the body streams on
-    /// or the connection is upgraded. Tells an error.
-    pub fn response_out(&mut self, answer: &Answer) -> Option<ErrorSeen> {
+    /// or the connection is upgraded. Tells of errors and of what is slow.
+    pub fn response_out(&mut self, answer: &Answer) -> Option<ResponseSeen> {
         let at = answer.at;
         let since = *self.since.get_or_insert(at);
         let mut ended = None;
@@ -151,17 +163,69 @@ impl Propagation {
                 workload.classes.withdraw_early(&mut self.court);
             }
         }
-        (500..600).contains(&answer.status).then(|| ended.as_ref().map_or(UNSEEN, error_of))
+        let is_error = (500..600).contains(&answer.status);
+        let took = ended.as_ref().filter(|flight| !flight.streams).map(|flight| at.since(flight.at));
+        let is_slow = took.zip(answer.slow_from).is_some_and(|(took, limit)| took > limit);
+        (is_error || is_slow).then(|| {
+            let seen = ended.as_ref().map_or(UNSEEN, seen_of);
+            ResponseSeen { is_error, took, ..seen }
+        })
     }
 
     /// A workload sends a request that is neither telemetry nor a probe ([`super::no_hop`]).
     pub fn request_out(&mut self, request: &Outbound<'_>) -> Hop {
+        let mut hop = self.decide(request);
+        if hop.route == Route::UNSEEN && request.context.trace.valid().is_some() {
+            hop.route = self.begins(request.owner.service, hop.started);
+        }
+        hop
+    }
+
+    /// The way of a trace that begins at `service`: it started it, or how the trace came there was not seen.
+    pub fn begins(&mut self, service: ServiceId, started: bool) -> Route {
+        self.routes.step(if started { Route::STARTED } else { Route::UNSEEN }, service)
+    }
+
+    /// The way of a trace that a workload sends at `at`, which is seen where it arrives.
+    pub fn route_at(&mut self, sender: Owner, trace: TraceId, at: Timestamp) -> Route {
+        let started = match self.arrived.find(sender.workload, trace, at) {
+            Seen::Arrived(arrival) => return arrival.route(),
+            Seen::Perhaps => false,
+            Seen::Never => {
+                let hides = |workload: &Workload| workload.view.hides_traces(at).is_some();
+                self.refused_until <= at && !self.workloads.get(&sender.workload).is_some_and(hides)
+            }
+        };
+        self.begins(sender.service, started)
+    }
+
+    /// The way of a trace that comes from somebody who is not observed.
+    pub fn from_outside(&mut self, peer: ServiceId) -> Route {
+        self.routes.step(Route::OUTSIDE, peer)
+    }
+
+    /// The way of a trace that came by `route` and was handed to `service`.
+    pub fn handed_on(&mut self, route: Route, service: ServiceId) -> Route {
+        self.routes.step(route, service)
+    }
+
+    /// What both ways to one place share at the end.
+    pub fn shared(&mut self, one: Route, other: Route) -> Route {
+        self.routes.merged(one, other)
+    }
+
+    /// The ways that traces took.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    fn decide(&mut self, request: &Outbound<'_>) -> Hop {
         let since = *self.since.get_or_insert(request.at);
         let id = request.owner.workload;
         let trace = match request.context.trace {
             TraceFact::Valid(trace) => Some(trace),
             // What a receiver must ignore is no context.
-            TraceFact::Missing | TraceFact::Malformed(_) => None,
+            TraceFact::Missing | TraceFact::Malformed(..) => None,
             TraceFact::NotObserved => return unattributed(Hidden::HeadCut),
         };
         let Some(workload) = self.workloads.get_mut(&id) else {
@@ -169,16 +233,24 @@ impl Propagation {
                 return unattributed(Hidden::TableFull);
             }
             // Nothing ever reached it.
-            return Hop { started: trace.is_some(), ..hop(Outcome::Background) };
+            let promised = weight::promised(request.context.weight, trace.as_ref());
+            let weight = trace.and_then(|_| weight::judge_first(None, request.context.weight));
+            return Hop { started: trace.is_some(), sent: trace, weight, promised, ..hop(Outcome::Background) };
         };
         workload.in_flight.expire(&mut self.flights, request.at);
-        let seen = trace.map(|trace| (trace, self.arrived.find(id, trace.trace_id, request.at)));
-        if let Some((trace, Seen::Arrived(arrival))) = seen {
-            return workload.carried(request, &trace, &arrival, &mut self.flights, &mut self.court);
+        // A message may carry other traces in other formats: one that arrived is enough.
+        let mut perhaps = false;
+        for trace in request.context.contexts() {
+            match self.arrived.find(id, trace.trace_id, request.at) {
+                Seen::Arrived(arrival) => {
+                    return workload.carried(request, trace, &arrival, &mut self.flights, &mut self.court);
+                }
+                Seen::Perhaps => perhaps = true,
+                Seen::Never => {}
+            }
         }
-        let perhaps = matches!(seen, Some((_, Seen::Perhaps)));
         let early = is_early(since, request.at);
-        workload.stray(request, trace, perhaps, early, &mut self.flights, &mut self.court)
+        workload.stray(request, trace, perhaps, early, (&mut self.flights, &mut self.routes), &mut self.court)
     }
 
     /// A request that is not seen may have reached the workload at `at`: what it sends in the next 30 s is unattributed where
@@ -191,6 +263,13 @@ impl Propagation {
                 workload.view.hide(reason, at);
             }
             None => self.refused_until = self.refused_until.max(at.after(CAUSE_MEMORY)),
+        }
+    }
+
+    /// What hid requests at the workload for this reason turned out to be seen: see [`Self::hide`].
+    pub fn reveal(&mut self, workload: WorkloadId, reason: Hidden) {
+        if let Some(workload) = self.workloads.get_mut(&workload) {
+            workload.view.reveal(reason);
         }
     }
 
@@ -236,6 +315,8 @@ impl Propagation {
             traces_evicted: self.arrived.evicted_total(),
             classes: self.workloads.values().map(|workload| workload.classes.len()).sum(),
             classes_refused: self.court.refused,
+            routes: self.routes.len(),
+            routes_refused: self.routes.refused(),
         }
     }
 }
@@ -252,15 +333,15 @@ impl Workload {
     ) -> Hop {
         self.classes.continued(class_name(request), court);
         if let Some(flight) = self.in_flight.only(flights) {
-            flight.settle(trace);
+            flight.settle(trace, request.context.weight);
         }
+        self.reads_platforms |= arrival.formats().of_applications().is_empty();
         let context = request.context;
         // A weight that asks for the trace to be kept turns "not sampled" around on purpose.
-        let by_weight = trace.sampled == Sampled::Sampled
-            && weight::must_keep(context.weight)
-            && arrival.weight().is_some_and(|arrived| !weight::must_keep(arrived));
+        let by_weight = trace.sampled == Sampled::Sampled && weight::must_keep(context.weight);
         let mut hidden = None;
-        let outcome = if arrival.flips(trace.sampled) && !by_weight {
+        let mut sent = context.contexts().filter(|sent| sent.trace_id.is_same(trace.trace_id));
+        let outcome = if sent.all(|sent| arrival.flips(sent.sampled)) && !by_weight {
             // What is not seen may have brought the trace with the other flag, too.
             hidden = self.view.hides_traces(request.at);
             if hidden.is_some() { Outcome::Unattributed } else { Outcome::Flipped }
@@ -269,13 +350,23 @@ impl Workload {
         } else {
             Outcome::Continued
         };
+        // What is not seen may have brought the trace without them, too.
+        let held = Some(arrival.held()).filter(|held| held.is_any() && self.view.hides_traces(request.at).is_none());
         let arrived_weight = arrival.weight();
-        let cause = arrival.only_context(trace.trace_id).zip(arrived_weight);
+        let cause = arrival.only_context().zip(arrived_weight);
         Hop {
             cause: cause.map(|(trace, weight)| Cause { trace: Some(trace), tenant: arrival.tenant(), weight }),
             tenant: Some(arrival.tenant()),
+            sent: Some(*trace),
+            brought: arrival.formats(),
             weight: arrived_weight.and_then(|arrived| weight::judge(arrived, context.weight)),
+            promised: weight::promised(context.weight, Some(trace))
+                .filter(|&sampled| hidden.is_none() && !arrival.promised(sampled)),
+            tracestate: held.and_then(|held| held.tracestate(context, trace)),
+            baggage: held.and_then(|held| held.baggage(context, request.tenant, arrival.tenant())),
             hidden,
+            route: arrival.route(),
+            reached: arrival.route(),
             ..hop(outcome)
         }
     }
@@ -287,7 +378,7 @@ impl Workload {
         trace: Option<TraceContext>,
         perhaps: bool,
         early: bool,
-        flights: &mut Flights,
+        (flights, routes): (&mut Flights, &mut Routes),
         court: &mut Court,
     ) -> Hop {
         let at = request.at;
@@ -296,44 +387,55 @@ impl Workload {
             return unattributed(reason);
         }
         let tenant = self.in_flight.tenant();
-        if perhaps {
-            return Hop { tenant, ..hop(Outcome::Ambiguous) };
+        let promised = weight::promised(request.context.weight, trace.as_ref());
+        // B3 lets a sender deny, or accept, whatever trace the receiver begins: it may mean the one that arrived.
+        let may_mean_it = trace.is_none() && request.context.beside.asides.has(Aside::Decision);
+        if perhaps || may_mean_it {
+            return Hop { tenant, sent: trace, promised: promised.filter(|_| !perhaps), ..hop(Outcome::Ambiguous) };
         }
         let manner = if trace.is_some() { Manner::NewTrace } else { Manner::Bare };
-        let outcome = match self.in_flight.causes(manner) {
+        let outcome = match self.in_flight.causes(manner, self.reads_platforms) {
             Causes::Nobody => Outcome::Background,
             Causes::AllWithContext => manner.accusation(),
             Causes::NoneWithContext => Outcome::Rooted,
             Causes::Mixed => Outcome::Ambiguous,
             Causes::Unknown => return unattributed(Hidden::HeadCut),
         };
-        let in_flight = self.in_flight.count();
+        let (in_flight, brought) = (self.in_flight.count(), self.in_flight.formats());
+        let is_accused = outcome == manner.accusation();
+        let reached = if is_accused { self.in_flight.route(flights, routes) } else { Route::UNSEEN };
         let only = self.in_flight.only(flights);
         let cause = only.as_deref().map(|flight| Cause {
-            trace: flight.trace.filter(|_| flight.brought == Brought::Context),
+            trace: flight.trace.filter(|_| flight.brought.is_context()),
             tenant: flight.tenant,
             weight: flight.weight,
         });
         let example = Example { at, sent: trace, cause: cause.and_then(|cause| cause.trace) };
-        let stray = Stray { manner, outcome, in_flight, early, example };
+        let stray = Stray { manner, outcome, in_flight, early, example, reached };
         let ruling = self.classes.stray(class_name(request), &stray, &mut self.in_flight.load, court);
         if let (Some(flight), Some(trace)) = (only, trace)
             && !ruling.seen_idle
         {
             flight.starts(trace);
         }
-        Hop { cause, tenant, started: trace.is_some(), ..hop(ruling.outcome) }
+        let weight = trace.and_then(|_| weight::judge_first(cause.map(|cause| cause.weight), request.context.weight));
+        let (started, reached) = (trace.is_some(), ruling.reached);
+        Hop { cause, tenant, sent: trace, brought, started, weight, promised, reached, ..hop(ruling.outcome) }
     }
 }
 
 impl Flight {
-    /// The workload sends on the trace that this request brought: an open decision is made.
-    fn settle(&mut self, sent: &TraceContext) {
-        if let Some(brought) = &mut self.trace
-            && brought.sampled == Sampled::Deferred
-            && brought.trace_id == sent.trace_id
-        {
+    /// The workload sends on the trace that this request brought: an open decision is made, a weight may be raised.
+    fn settle(&mut self, sent: &TraceContext, weight: Fact<Weight>) {
+        let Some(brought) = self.trace.as_mut().filter(|brought| brought.trace_id.is_same(sent.trace_id)) else {
+            return;
+        };
+        let raised = weight::must_keep(weight);
+        if brought.sampled == Sampled::Deferred || (raised && sent.sampled == Sampled::Sampled) {
             brought.sampled = sent.sampled;
+        }
+        if raised {
+            self.weight = weight;
         }
     }
 
@@ -349,16 +451,18 @@ impl Flight {
     }
 }
 
-/// An error response whose request was not seen.
-const UNSEEN: ErrorSeen = ErrorSeen { tenant: None, trace: None, unsampled: None, weight: Fact::NotObserved };
+/// A response whose request was not seen.
+const UNSEEN: ResponseSeen =
+    ResponseSeen { is_error: false, took: None, tenant: None, trace: None, unsampled: None, weight: Fact::NotObserved };
 
-fn error_of(flight: &Flight) -> ErrorSeen {
+fn seen_of(flight: &Flight) -> ResponseSeen {
     let unsampled = flight.trace.and_then(|trace| match trace.sampled {
         Sampled::Sampled => Some(false),
         Sampled::NotSampled => Some(true),
         Sampled::Deferred => None,
     });
-    ErrorSeen { tenant: Some(flight.tenant), trace: flight.trace, unsampled, weight: flight.weight }
+    let (tenant, trace, weight) = (Some(flight.tenant), flight.trace, flight.weight);
+    ResponseSeen { tenant, trace, unsampled, weight, ..UNSEEN }
 }
 
 /// The state of a workload; a new one where there is room.
@@ -370,6 +474,7 @@ fn entry(workloads: &mut FxHashMap<WorkloadId, Workload>, id: WorkloadId, at: Ti
         in_flight: InFlight::new(at),
         view: View::default(),
         classes: Classes::default(),
+        reads_platforms: false,
         last_at: at,
     }))
 }
@@ -384,7 +489,21 @@ fn class_name<'a>(request: &Outbound<'a>) -> ClassName<'a> {
 }
 
 fn hop(outcome: Outcome) -> Hop {
-    Hop { outcome, cause: None, tenant: None, started: false, weight: None, hidden: None }
+    Hop {
+        outcome,
+        sent: None,
+        brought: Formats::NONE,
+        cause: None,
+        tenant: None,
+        started: false,
+        weight: None,
+        promised: None,
+        tracestate: None,
+        baggage: None,
+        hidden: None,
+        route: Route::UNSEEN,
+        reached: Route::UNSEEN,
+    }
 }
 
 fn unattributed(reason: Hidden) -> Hop {

@@ -80,6 +80,16 @@ impl View {
         self.any_until = self.any_until.max(end);
     }
 
+    /// What was taken for hidden for this reason was seen, after all.
+    pub(super) fn reveal(&mut self, reason: Hidden) {
+        for (candidate, until) in Hidden::ALL.into_iter().zip(&mut self.until) {
+            if candidate == reason {
+                *until = Timestamp::default();
+            }
+        }
+        self.any_until = self.until.into_iter().max().unwrap_or_default();
+    }
+
     /// A connection was joined in the middle.
     pub(super) fn joined_late(&mut self, connection: ConnectionId, at: Timestamp) {
         self.late.retain(|&(_, until)| until > at);

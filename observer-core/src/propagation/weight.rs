@@ -1,7 +1,7 @@
 //! What a service does with the weight of a request: the weights of a request and of a hop that carries its trace come in,
 //! an outcome goes out.
 
-use crate::context::Weight;
+use crate::context::{Sampled, TraceContext, Weight, WeightClass};
 use crate::fact::Fact;
 
 /// What became of a weight on a hop (`trace_weight_requests_total`).
@@ -35,9 +35,6 @@ impl WeightOutcome {
     }
 }
 
-/// The weight from which on a trace must be kept.
-const MUST_KEEP: f64 = 1.0;
-
 /// What became of `arrived` on a hop that carries `sent`. `None` where there is nothing to judge: the request had no weight
 /// and the hop none that is wrong, a bad weight was handed on as it came, or one of the two was not observed.
 pub(super) fn judge(arrived: Fact<Weight>, sent: Fact<Weight>) -> Option<WeightOutcome> {
@@ -48,16 +45,28 @@ pub(super) fn judge(arrived: Fact<Weight>, sent: Fact<Weight>) -> Option<WeightO
         (Fact::Present(Weight::Valid(_)), Fact::Absent) => Some(WeightOutcome::Missing),
         (Fact::Present(Weight::Valid(before)), Fact::Present(Weight::Valid(after))) => {
             // The same text gives the same number: no tolerance.
-            let kept = before.total_cmp(&after).is_eq() || (after >= MUST_KEEP && after > before);
+            let raised = after > before && WeightClass::of(sent) == WeightClass::Keep;
+            let kept = before.total_cmp(&after).is_eq() || raised;
             Some(if kept { WeightOutcome::Kept } else { WeightOutcome::Changed })
         }
         _ => None,
     }
 }
 
+/// What is wrong with the weight of a trace that begins here. `cause`: the weight of the request that the hop follows, which may
+/// have been handed on as it came.
+pub(super) fn judge_first(cause: Option<Fact<Weight>>, sent: Fact<Weight>) -> Option<WeightOutcome> {
+    judge(Fact::Absent, sent).filter(|_| cause != Some(sent))
+}
+
 /// Whether a weight asks for the trace to be kept, whatever was decided before.
 pub(super) fn must_keep(weight: Fact<Weight>) -> bool {
-    matches!(weight, Fact::Present(Weight::Valid(weight)) if weight >= MUST_KEEP)
+    WeightClass::of(weight) == WeightClass::Keep
+}
+
+/// The decision on a trace that is sent with `weight`, where that asks for the trace to be kept.
+pub(super) fn promised(weight: Fact<Weight>, trace: Option<&TraceContext>) -> Option<Sampled> {
+    trace.filter(|_| must_keep(weight)).map(|trace| trace.sampled)
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! Series: how many distinct traces each service and tenant had at each point, and how many of them were sampled.
+//! Series: how many distinct traces each service and tenant had at each point, by the class of their weights, and how many of them
+//! were sampled.
 //!
-//! Bounded: pairs of service and tenant past the limit are counted under the service's overflow tenant, and that is counted.
+//! Bounded: those past the limit are counted under the service's overflow tenant, and that is counted.
 
 use rustc_hash::FxHashMap;
 
 use super::Point;
-use crate::context::Sampled;
+use crate::context::{Sampled, WeightClass};
 use crate::ids::{ServiceId, TenantId};
 use crate::names::Names;
 use crate::time::Timestamp;
@@ -39,12 +40,40 @@ pub struct Counts {
     pub last: Timestamp,
 }
 
+impl Counts {
+    /// The sum of both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let sum = |a: Share, b: Share| Share {
+            traces: a.traces.saturating_add(b.traces),
+            sampled: a.sampled.saturating_add(b.sampled),
+        };
+        let first = match (self.is_empty(), other.is_empty()) {
+            (false, false) => self.first.min(other.first),
+            (true, _) => other.first,
+            (_, true) => self.first,
+        };
+        Self {
+            all: sum(self.all, other.all),
+            deferred: self.deferred.saturating_add(other.deferred),
+            foreign: sum(self.foreign, other.foreign),
+            first,
+            last: self.last.max(other.last),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.all.traces == 0 && self.deferred == 0
+    }
+}
+
 /// One trace at one point, as it is counted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trial {
     pub(super) at: Timestamp,
     pub(super) point: Point,
     pub(super) sampled: Sampled,
+    pub(super) class: WeightClass,
     pub(super) foreign: bool,
     pub(super) sender: ServiceId,
 }
@@ -97,10 +126,10 @@ struct Row {
     senders: Senders,
 }
 
-/// The counts of every service, tenant and point.
+/// The counts of every service, tenant, class of weights and point.
 #[derive(Debug)]
 pub struct Series {
-    rows: FxHashMap<(ServiceId, TenantId), Row>,
+    rows: FxHashMap<(ServiceId, TenantId, WeightClass), Row>,
     rows_max: usize,
     refused: u64,
 }
@@ -108,13 +137,13 @@ pub struct Series {
 impl Series {
     pub(super) fn new(memory_bytes: usize) -> Self {
         // A map that doubles may be half empty.
-        let row_bytes = size_of::<((ServiceId, TenantId), Row)>().saturating_mul(2);
+        let row_bytes = size_of::<((ServiceId, TenantId, WeightClass), Row)>().saturating_mul(2);
         let rows_max = memory_bytes.wrapping_div(MEMORY_SHARE).checked_div(row_bytes).unwrap_or(0).max(64);
         Self { rows: FxHashMap::default(), rows_max, refused: 0 }
     }
 
-    fn row(&mut self, service: ServiceId, tenant: TenantId) -> &mut Row {
-        let mut key = (service, tenant);
+    fn row(&mut self, service: ServiceId, tenant: TenantId, class: WeightClass) -> &mut Row {
+        let mut key = (service, tenant, class);
         if self.rows.len() >= self.rows_max && !self.rows.contains_key(&key) {
             self.refused = self.refused.saturating_add(1);
             key.1 = Names::OVERFLOW_TENANT;
@@ -123,9 +152,9 @@ impl Series {
     }
 
     pub(super) fn add(&mut self, service: ServiceId, tenant: TenantId, trial: &Trial) {
-        let row = self.row(service, tenant);
+        let row = self.row(service, tenant, trial.class);
         let Some(counts) = row.points.get_mut(trial.point.index()) else { return };
-        if counts.all.traces == 0 && counts.deferred == 0 {
+        if counts.is_empty() {
             counts.first = trial.at;
         }
         counts.last = counts.last.max(trial.at);
@@ -147,7 +176,7 @@ impl Series {
     }
 
     pub(super) fn remove(&mut self, service: ServiceId, tenant: TenantId, trial: &Trial) {
-        let Some(row) = self.rows.get_mut(&(service, tenant)) else { return };
+        let Some(row) = self.rows.get_mut(&(service, tenant, trial.class)) else { return };
         let Some(counts) = row.points.get_mut(trial.point.index()) else { return };
         let sampled = match trial.sampled {
             Sampled::Deferred => {
@@ -166,28 +195,31 @@ impl Series {
         }
     }
 
-    /// The counts of a service and tenant at a point; zero where none were seen.
+    /// The counts of a service and tenant at a point, over all classes of weights; zero where none were seen.
     pub fn counts(&self, service: ServiceId, tenant: TenantId, point: Point) -> Counts {
-        self.rows.get(&(service, tenant)).and_then(|row| row.points.get(point.index())).copied().unwrap_or_default()
-    }
-
-    /// Every series that holds a trace, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (ServiceId, TenantId, Point, &Counts)> {
-        self.rows.iter().flat_map(|(&(service, tenant), row)| {
-            Point::ALL
-                .into_iter()
-                .zip(&row.points)
-                .filter(|(_, counts)| counts.all.traces > 0 || counts.deferred > 0)
-                .map(move |(point, counts)| (service, tenant, point, counts))
+        WeightClass::ALL.into_iter().fold(Counts::default(), |sum, class| {
+            let row = self.rows.get(&(service, tenant, class));
+            sum.and(row.and_then(|row| row.points.get(point.index())).copied().unwrap_or_default())
         })
     }
 
-    /// Who sent the foreign traces of a service and tenant, where it was one sender only.
-    pub fn only_sender(&self, service: ServiceId, tenant: TenantId) -> Option<ServiceId> {
-        self.rows.get(&(service, tenant)).and_then(|row| row.senders.only())
+    /// Every series that holds a trace, in no order; each class of weights is one of its own.
+    pub fn iter(&self) -> impl Iterator<Item = (ServiceId, TenantId, WeightClass, Point, &Counts)> {
+        self.rows.iter().flat_map(|(&(service, tenant, class), row)| {
+            Point::ALL
+                .into_iter()
+                .zip(&row.points)
+                .filter(|(_, counts)| !counts.is_empty())
+                .map(move |(point, counts)| (service, tenant, class, point, counts))
+        })
     }
 
-    /// Pairs of service and tenant that are kept.
+    /// Who sent the foreign traces of a service and tenant in a class of weights, where it was one sender only.
+    pub fn only_sender(&self, service: ServiceId, tenant: TenantId, class: WeightClass) -> Option<ServiceId> {
+        self.rows.get(&(service, tenant, class)).and_then(|row| row.senders.only())
+    }
+
+    /// Triples of service, tenant and class of weights that are kept.
     pub fn len(&self) -> usize {
         self.rows.len()
     }

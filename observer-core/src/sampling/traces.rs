@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 
 use super::Point;
 use super::series::{Series, Trial};
-use crate::context::Sampled;
+use crate::context::{Sampled, WeightClass};
 use crate::ids::{ServiceId, TenantId, TraceId};
 use crate::limits::{ARRIVED_MEMORY, Limits};
 use crate::names::Names;
@@ -37,50 +37,71 @@ pub struct Sighting {
     pub trace_id: TraceId,
     /// The decision that the message carries.
     pub sampled: Sampled,
+    /// The class of its weight.
+    pub class: WeightClass,
     /// The service at the other end.
     pub peer: ServiceId,
 }
 
-/// A trace, and which of its entries: 20 bytes.
+/// The low half of a trace id, which all formats carry, and which of the entries under it: 12 bytes. [`Known`] has the high half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Key {
-    id: [u32; 4],
+    low: [u32; 2],
     page: u32,
 }
 
 impl Key {
-    #[allow(clippy::cast_possible_truncation, reason = "the four words of the id")]
-    fn new(TraceId(id): TraceId, page: u32) -> Self {
-        Self { id: [id as u32, (id >> 32) as u32, (id >> 64) as u32, (id >> 96) as u32], page }
+    fn new(trace: TraceId, page: u32) -> Self {
+        Self { low: words(trace.low()), page }
+    }
+
+    /// A page of a trace that shares its low half with another one, which has the first pages.
+    fn apart(trace: TraceId, page: u32) -> Self {
+        let [one, other] = words(trace.high());
+        // The highest bit is none of theirs.
+        Self { low: words(trace.low()), page: (one ^ other.rotate_left(16)).wrapping_add(page) | 1 << 31 }
     }
 }
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { id: [a, b, c, d], page } = *self;
-        state.write_u64(u64::from(a) | u64::from(b) << 32);
+        state.write_u64(half(self.low));
         // The page only tells apart what would else be the same place.
-        state.write_u64((u64::from(c) | u64::from(d) << 32) ^ u64::from(page));
+        state.write_u32(self.page);
     }
 }
 
-/// What is remembered of a trace at up to [`SLOTS`] services: 32 bytes.
+#[expect(clippy::cast_possible_truncation, reason = "the two words of the half")]
+fn words(half: u64) -> [u32; 2] {
+    [half as u32, (half >> 32) as u32]
+}
+
+fn half(words: [u32; 2]) -> u64 {
+    let [low, high] = words.map(u64::from);
+    low | high << 32
+}
+
+/// What is remembered of a trace at up to [`SLOTS`] services: 40 bytes.
 #[derive(Clone, Copy, Debug)]
 struct Known {
+    /// The high half of the id; zero where no message had more than the low one.
+    high: [u32; 2],
     services: [(ServiceId, TenantId); SLOTS],
     /// Who sent the trace to the service at which it entered.
     sender: ServiceId,
     /// Of each service two bits a point, in the order of [`Point::ALL`]: 0 not counted, else 1 + the place in [`DECISIONS`].
     /// All zero: the slot is free.
     points: [u8; SLOTS],
-    /// 1 + the slot of the service at which the trace entered the observed services from outside.
-    entered: u8,
+    /// In the lowest two bits 1 + the slot of the service at which the trace entered the observed services from outside; above
+    /// them, of each slot, two bits with the place of the weight's class in [`WeightClass::ALL`].
+    entered_and_classes: u8,
 }
 
 impl Default for Known {
     fn default() -> Self {
         let free = (ServiceId(0), Names::UNKNOWN_TENANT);
-        Self { services: [free; SLOTS], sender: ServiceId(0), points: [0; SLOTS], entered: 0 }
+        let (services, points) = ([free; SLOTS], [0; SLOTS]);
+        Self { high: [0; 2], services, sender: ServiceId(0), points, entered_and_classes: 0 }
     }
 }
 
@@ -111,6 +132,15 @@ fn shift(point: Point) -> u32 {
     }
 }
 
+/// Where the two bits of a slot begin in [`Known::entered_and_classes`].
+fn class_shift(slot: usize) -> u32 {
+    match slot {
+        0 => 2,
+        1 => 4,
+        _ => 6,
+    }
+}
+
 /// The bits of the points that show that a service was given the trace or started it.
 const HAD_IT: u8 = 0b1111;
 
@@ -137,16 +167,31 @@ impl Traces {
         self.known.prefetch(&Key::new(trace, 0), prefetch);
     }
 
+    /// Whether a message with `trace` was seen at any service, and is remembered.
+    pub fn knows(&self, at: Timestamp, trace: TraceId) -> bool {
+        let of = |key: Key| self.known.get(at, &key).filter(|known| known.is_of(trace));
+        of(Key::new(trace, 0)).or_else(|| of(Key::apart(trace, 0))).is_some()
+    }
+
     /// Takes the next message. Returns whether its trace is counted with it: the first at this service and point.
     ///
-    /// A trace has one tenant at a service, the first that any of its messages there names; where the first messages named
-    /// none, all that was counted of it moves to the tenant that a later one names. Where both ends of a request are
-    /// observed, the sender's sight comes before the receiver's.
+    /// A trace has the class of its first message's weight at a service, and one tenant there, the first that any of its messages
+    /// there names; where the first messages named none, all that was counted of it moves to the tenant that a later one names. An
+    /// id of 64 bits is the low half of a whole one ([`TraceId::is_same`]). Where both ends of a request are observed, the
+    /// sender's sight comes before the receiver's.
     pub fn observe(&mut self, sighting: &Sighting) -> bool {
+        let trace = sighting.trace_id;
+        let mut key: fn(TraceId, u32) -> Key = Key::new;
         for page in 0..PAGES_MAX {
-            let Some((known, _)) = self.known.entry(sighting.at, Key::new(sighting.trace_id, page), |_| {}) else {
-                break;
-            };
+            let Some((mut known, _)) = self.known.entry(sighting.at, key(trace, page), |_| {}) else { break };
+            if page == 0 && !known.is_of(trace) {
+                key = Key::apart;
+                let Some((apart, _)) = self.known.entry(sighting.at, key(trace, page), |_| {}) else { break };
+                known = apart;
+            }
+            if page == 0 && trace.high() != 0 {
+                known.high = words(trace.high());
+            }
             if let Some(slot) = known.slot(sighting.service) {
                 return known.count(slot, page == 0, sighting, &mut self.series);
             }
@@ -170,9 +215,36 @@ impl Traces {
 }
 
 impl Known {
+    /// Whether nothing is remembered yet, or the trace may be the one that is.
+    fn is_of(&self, trace: TraceId) -> bool {
+        let high = half(self.high);
+        [high, trace.high()].contains(&0) || high == trace.high()
+    }
+
     /// The slot of a service: its own, or the first free one.
     fn slot(&self, service: ServiceId) -> Option<usize> {
         self.services.iter().zip(self.points).position(|((known, _), points)| points == 0 || *known == service)
+    }
+
+    /// Whether the trace entered the observed services at the service in `slot`.
+    fn entered_at(&self, slot: usize) -> bool {
+        usize::from(self.entered_and_classes & 0b11) == slot.saturating_add(1)
+    }
+
+    fn enter_at(&mut self, slot: usize) {
+        let entered = u8::try_from(slot.saturating_add(1)).unwrap_or(0) & 0b11;
+        self.entered_and_classes = self.entered_and_classes & !0b11 | entered;
+    }
+
+    /// The class of the trace's weight at the service in `slot`.
+    fn class(&self, slot: usize) -> WeightClass {
+        let place = self.entered_and_classes >> class_shift(slot) & 0b11;
+        WeightClass::ALL.get(usize::from(place)).copied().unwrap_or(WeightClass::Unobserved)
+    }
+
+    /// Of a slot that was free: the bits are still zero.
+    fn set_class(&mut self, slot: usize, class: WeightClass) {
+        self.entered_and_classes |= (class as u8) << class_shift(slot);
     }
 
     /// Whether a service other than the one in `slot` was given the trace or started it before, or this one started it.
@@ -188,163 +260,41 @@ impl Known {
         let Sighting { at, service, tenant, point, sampled, peer, .. } = *sighting;
         // A trace that is known to more services than one entry holds was given to one of those.
         let before = !first_page || self.decided_before(slot);
-        let entered = u8::try_from(slot).unwrap_or(u8::MAX).saturating_add(1);
-        let (Some(place), Some(points)) = (self.services.get_mut(slot), self.points.get_mut(slot)) else {
-            return false;
-        };
-        if *points == 0 {
+        let Some(&points) = self.points.get(slot) else { return false };
+        if points == 0 {
+            self.set_class(slot, sighting.class);
+        }
+        let (class, entered_here, sender) = (self.class(slot), self.entered_at(slot), self.sender);
+        let Some(place) = self.services.get_mut(slot) else { return false };
+        if points == 0 {
             *place = (service, tenant);
         } else if place.1 == Names::UNKNOWN_TENANT && tenant != Names::UNKNOWN_TENANT {
             for counted in Point::ALL {
-                if let Some(decision) = decision(*points, counted) {
-                    let foreign = self.entered == entered && counted == Point::Received;
-                    let trial = Trial { at, point: counted, sampled: decision, foreign, sender: self.sender };
+                if let Some(decision) = decision(points, counted) {
+                    let foreign = entered_here && counted == Point::Received;
+                    let trial = Trial { at, point: counted, sampled: decision, class, foreign, sender };
                     series.remove(service, Names::UNKNOWN_TENANT, &trial);
                     series.add(service, tenant, &trial);
                 }
             }
             place.1 = tenant;
         }
-        if decision(*points, point).is_some() {
+        let tenant = place.1;
+        if decision(points, point).is_some() {
             return false;
         }
-        *points |= code(point, sampled);
+        if let Some(points) = self.points.get_mut(slot) {
+            *points |= code(point, sampled);
+        }
         let foreign = point == Point::Received && !before;
         if foreign {
-            self.entered = entered;
+            self.enter_at(slot);
             self.sender = peer;
         }
-        series.add(service, place.1, &Trial { at, point, sampled, foreign, sender: peer });
+        series.add(service, tenant, &Trial { at, point, sampled, class, foreign, sender: peer });
         true
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sampling::series::{Counts, Share};
-
-    const UNKNOWN: TenantId = Names::UNKNOWN_TENANT;
-    const ACME: TenantId = TenantId(2);
-    const OTHER: TenantId = TenantId(3);
-    const SHOP: ServiceId = ServiceId(1);
-    const LEDGER: ServiceId = ServiceId(2);
-    const GATEWAY: ServiceId = ServiceId(9);
-
-    struct Run(Traces, u64);
-
-    impl Run {
-        fn new() -> Self {
-            Self(Traces::new(&Limits { memory_bytes: 1 << 20, ..Limits::default() }), 0)
-        }
-
-        fn see(&mut self, service: ServiceId, tenant: TenantId, point: Point, trace: u128, sampled: Sampled) -> bool {
-            self.1 += 1;
-            let at = Timestamp(self.1);
-            let trace_id = TraceId(trace);
-            self.0.observe(&Sighting { at, service, tenant, point, trace_id, sampled, peer: GATEWAY })
-        }
-
-        fn counts(&self, service: ServiceId, tenant: TenantId, point: Point) -> Counts {
-            self.0.series().counts(service, tenant, point)
-        }
-
-        fn share(&self, service: ServiceId, tenant: TenantId, point: Point) -> (u64, u64) {
-            let Share { traces, sampled } = self.counts(service, tenant, point).all;
-            (traces, sampled)
-        }
-    }
-
-    #[test]
-    fn an_entry_for_three_services_is_one_cache_line_with_its_time() {
-        assert!(size_of::<(Key, Known)>() + size_of::<Timestamp>() <= 64);
-    }
-
-    #[test]
-    fn a_trace_through_many_services_counts_once_at_each() {
-        let mut run = Run::new();
-        for _ in 0..2 {
-            for service in 1..=40 {
-                run.see(ServiceId(service), ACME, Point::Received, 1, Sampled::Sampled);
-            }
-        }
-        for service in 1..=40 {
-            assert_eq!(run.share(ServiceId(service), ACME, Point::Received), (1, 1), "{service}");
-            let foreign = run.counts(ServiceId(service), ACME, Point::Received).foreign.traces;
-            assert_eq!(foreign, u64::from(service == 1));
-        }
-    }
-
-    #[test]
-    fn a_trace_counts_once_per_service_and_point_by_its_first_message_there() {
-        let mut run = Run::new();
-        assert!(run.see(SHOP, ACME, Point::Received, 1, Sampled::Sampled));
-        assert!(!run.see(SHOP, ACME, Point::Received, 1, Sampled::NotSampled));
-        assert!(run.see(SHOP, ACME, Point::Forwarded, 1, Sampled::NotSampled));
-        assert!(run.see(LEDGER, ACME, Point::Received, 1, Sampled::NotSampled));
-        assert_eq!(run.share(SHOP, ACME, Point::Received), (1, 1));
-        assert_eq!(run.share(SHOP, ACME, Point::Forwarded), (1, 0));
-        assert_eq!(run.share(LEDGER, ACME, Point::Received), (1, 0));
-    }
-
-    #[test]
-    fn deferred_traces_are_counted_apart() {
-        let mut run = Run::new();
-        run.see(SHOP, ACME, Point::Received, 1, Sampled::Deferred);
-        run.see(SHOP, ACME, Point::Received, 2, Sampled::Sampled);
-        assert_eq!(run.share(SHOP, ACME, Point::Received), (1, 1));
-        assert_eq!(run.counts(SHOP, ACME, Point::Received).deferred, 1);
-    }
-
-    #[test]
-    fn an_unknown_tenant_is_corrected_at_every_point_when_a_later_message_names_it() {
-        let mut run = Run::new();
-        run.see(SHOP, UNKNOWN, Point::Received, 1, Sampled::Sampled);
-        run.see(SHOP, UNKNOWN, Point::Received, 2, Sampled::Deferred);
-        run.see(SHOP, UNKNOWN, Point::Received, 3, Sampled::NotSampled);
-        run.see(SHOP, ACME, Point::Forwarded, 1, Sampled::Sampled);
-        run.see(SHOP, ACME, Point::Received, 2, Sampled::Sampled);
-        assert_eq!(run.share(SHOP, ACME, Point::Received), (1, 1));
-        assert_eq!(run.counts(SHOP, ACME, Point::Received).deferred, 1);
-        assert_eq!(run.counts(SHOP, ACME, Point::Received).foreign, Share { traces: 1, sampled: 1 });
-        assert_eq!(run.share(SHOP, ACME, Point::Forwarded), (1, 1));
-        assert_eq!(run.share(SHOP, UNKNOWN, Point::Received), (1, 0));
-        assert_eq!(run.counts(SHOP, UNKNOWN, Point::Received).foreign, Share { traces: 1, sampled: 0 });
-        assert_eq!(run.0.series().only_sender(SHOP, ACME), Some(GATEWAY));
-    }
-
-    #[test]
-    fn a_named_tenant_stays_whatever_later_messages_name() {
-        let mut run = Run::new();
-        run.see(SHOP, ACME, Point::Received, 1, Sampled::Sampled);
-        run.see(SHOP, OTHER, Point::Forwarded, 1, Sampled::Sampled);
-        assert_eq!(run.share(SHOP, ACME, Point::Forwarded), (1, 1));
-        assert_eq!(run.share(SHOP, OTHER, Point::Forwarded), (0, 0));
-    }
-
-    #[test]
-    fn a_received_trace_is_foreign_only_where_it_enters_the_observed_services() {
-        let mut run = Run::new();
-        run.see(SHOP, ACME, Point::Started, 1, Sampled::Sampled);
-        run.see(LEDGER, ACME, Point::Received, 1, Sampled::Sampled);
-        run.see(SHOP, ACME, Point::Received, 2, Sampled::Sampled);
-        run.see(SHOP, ACME, Point::Forwarded, 2, Sampled::Sampled);
-        run.see(LEDGER, ACME, Point::Received, 2, Sampled::Sampled);
-        run.see(SHOP, ACME, Point::Received, 1, Sampled::Sampled);
-        assert_eq!(run.counts(SHOP, ACME, Point::Received).foreign.traces, 1, "trace 2 entered here; 1 only came back");
-        assert_eq!(run.counts(LEDGER, ACME, Point::Received).foreign.traces, 0);
-        assert_eq!(run.share(LEDGER, ACME, Point::Received), (2, 2));
-    }
-
-    #[test]
-    fn a_flood_of_traces_and_tenants_stays_within_memory_and_is_counted() {
-        let mut run = Run::new();
-        for trace in 1..60_000_u32 {
-            run.see(SHOP, TenantId(trace + 2), Point::Received, u128::from(trace) << 64 | 7, Sampled::Sampled);
-        }
-        let [traces, series] = run.0.tables();
-        assert!(traces.1 < 10_000 && traces.2 > 40_000, "{traces:?}");
-        assert!(series.1 < 1_000 && series.2 > 50_000, "{series:?}");
-        assert_eq!(run.share(SHOP, Names::OVERFLOW_TENANT, Point::Received).0, series.2);
-    }
-}
+mod tests;

@@ -19,6 +19,7 @@ pub mod peers;
 pub mod process;
 mod processes;
 pub mod program;
+pub mod runs;
 mod sock_diag;
 mod sockets;
 mod survey;
@@ -36,8 +37,8 @@ use rustc_hash::FxHashMap;
 use crate::capture::SocketEvent;
 use listeners::{Listener, Listeners};
 use naming::ServiceRule;
-use peers::{External, Peer, far_name};
-use process::Places;
+use peers::{External, Peer, external_host, far_name};
+use process::{Places, ProcessFacts};
 use processes::{Found, Processes};
 use sockets::{Clue, Sockets, State};
 pub use survey::Refused;
@@ -210,6 +211,18 @@ impl Attribution {
         }
     }
 
+    /// Who a process belongs to; `cgroup` is the cgroup v2 id of a thread of it, for one that has ended.
+    pub fn owner_of_process(&mut self, pid: u32, cgroup: u64) -> Owner {
+        match self.processes.workload(pid, &mut self.workloads) {
+            Found::Workload(workload) => Owner::Workload(self.workloads.current(workload)),
+            Found::Later => Owner::Pending,
+            Found::Gone => match self.state_by_cgroup(cgroup) {
+                Some(State::Owned(workload)) => Owner::Workload(self.workloads.current(workload)),
+                _ => Owner::Unknown,
+            },
+        }
+    }
+
     /// What is known of a workload; `None` once it was forgotten, a minute after its last process ended.
     pub fn workload(&self, id: WorkloadId) -> Option<&Workload> {
         self.workloads.get(id)
@@ -223,6 +236,18 @@ impl Attribution {
     /// All workloads, by id.
     pub fn workloads(&self) -> impl Iterator<Item = &Workload> {
         self.workloads.iter()
+    }
+
+    /// The processes of a workload that ended a short while ago.
+    pub fn ended(&self, workload: WorkloadId) -> impl Iterator<Item = &ProcessFacts> {
+        let id = self.current(workload);
+        let of_workload = move |of: WorkloadId| self.workloads.current(of) == id;
+        self.processes.ended().filter(move |(of, _)| of_workload(*of)).map(|(_, facts)| facts)
+    }
+
+    /// Where processes are looked for.
+    pub fn places(&self) -> &Places {
+        &self.processes.places
     }
 
     /// Changes whenever the name of a workload does, a process joins one, or two become one.
@@ -245,6 +270,11 @@ impl Attribution {
             }
         }
         far_name(self.workloads.rules(), &self.external, far, serves, host)
+    }
+
+    /// What a far end is called of which a request tells the host name and nothing else is known.
+    pub fn called(&self, host: &str) -> String {
+        external_host(&self.external, host).unwrap_or_else(|| host.to_owned())
     }
 
     /// Whether an address is one of this host or of a network namespace on it.

@@ -66,6 +66,13 @@ pub fn external_name(external: &[External], anyway: bool, address: IpAddr, host:
     outside.then(|| host.map_or_else(|| format!("external:{address}"), |host| format!("external:{host}")))
 }
 
+/// What a host is called that is external by its name, where no address of it is known.
+pub fn external_host(external: &[External], host: &str) -> Option<String> {
+    let lower = host.to_ascii_lowercase();
+    let names = |entry: &External| matches!(entry, External::Host(pattern) if pattern.matches(&lower));
+    external.iter().any(names).then(|| format!("external:{host}"))
+}
+
 /// `10.0.0.1:80`, `[::1]:80`.
 pub fn written(address: Address) -> String {
     std::net::SocketAddr::new(address.ip, address.port).to_string()

@@ -10,7 +10,7 @@ use super::program::{Language, language, program_name};
 use crate::capture::cgroup;
 
 /// The longest command line that is read, in bytes; a name is found at its beginning or not at all.
-const ARGUMENTS_BYTES_MAX: usize = 16 * 1024;
+pub(super) const ARGUMENTS_BYTES_MAX: usize = 16 * 1024;
 /// Small files of `/proc`: `stat`, `cgroup` (a line per hierarchy, each a path).
 const SMALL_BYTES_MAX: usize = 64 * 1024;
 /// Set in the process flags between fork and exec: it runs its parent's program (`PF_FORKNOEXEC`, linux/sched.h).
@@ -107,8 +107,13 @@ impl ProcessFacts {
     }
 
     /// Whether nothing but its name is known.
-    pub(super) fn is_unseen(&self) -> bool {
+    pub(crate) fn is_unseen(&self) -> bool {
         self.incarnation.started == 0
+    }
+
+    /// The name of its executable, as people see it in lists of processes.
+    pub(crate) fn command(&self) -> &str {
+        self.executable.rsplit('/').next().unwrap_or(&self.executable)
     }
 
     /// Whether it only holds sockets on behalf of the services that it starts.

@@ -90,6 +90,11 @@ impl Processes {
         self.known.get(&pid)
     }
 
+    /// Processes that have ended and are still remembered, with the workload that each belonged to.
+    pub(super) fn ended(&self) -> impl Iterator<Item = (WorkloadId, &ProcessFacts)> {
+        self.known.values().filter(|known| known.ended.is_some()).map(|known| (known.workload, &*known.facts))
+    }
+
     /// The addresses of the network namespace of a process.
     pub(super) fn addresses(&self, pid: u32) -> &[std::net::IpAddr] {
         let network = self.known.get(&pid).map_or(0, |known| known.facts.network);

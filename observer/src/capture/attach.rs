@@ -7,7 +7,7 @@ use aya::Ebpf;
 use aya::maps::ProgramArray;
 use aya::programs::{
     CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, ProgramError, ProgramFd, SockOps,
-    SocketFilter,
+    SocketFilter, UProbe,
 };
 use observer_ebpf::program::{Gives, Hook, PROGRAMS, Program};
 
@@ -24,7 +24,7 @@ pub struct ProgramState {
 
 /// Attaches to the sockets of a cgroup and of all below it.
 pub(super) fn at_sockets(ebpf: &mut Ebpf, directory: &File) -> Vec<ProgramState> {
-    let programs = PROGRAMS.iter().filter(|program| program.base() != Hook::Filter);
+    let programs = PROGRAMS.iter().filter(|program| program.base() != Hook::Filter && program.gives != Gives::Tls);
     programs.map(|program| state(program, attach(ebpf, program, directory))).collect()
 }
 
@@ -44,6 +44,24 @@ pub(super) fn on_interface(ebpf: &mut Ebpf, interface: Option<&str>) -> (Vec<Pro
     });
     let states = states.collect();
     (states, packet_filter)
+}
+
+/// Loads what is attached to TLS libraries once these are found.
+pub(super) fn for_probes(ebpf: &mut Ebpf) -> Vec<ProgramState> {
+    let load = |program: &Program| {
+        let outcome = match program.hook {
+            Hook::Entry { array, .. } => enter(ebpf, program, array),
+            _ => load_probe(ebpf, program),
+        };
+        state(program, outcome)
+    };
+    PROGRAMS.iter().filter(|program| program.gives == Gives::Tls).map(load).collect()
+}
+
+fn load_probe(ebpf: &mut Ebpf, program: &Program) -> Result<(), String> {
+    let loaded = ebpf.program_mut(program.name).ok_or("it is not in the object")?;
+    let loaded: Result<(), ProgramError> = loaded.try_into().and_then(|probe: &mut UProbe| probe.load());
+    loaded.map_err(|error| reason(&error))
 }
 
 fn state(program: &Program, outcome: Result<(), String>) -> ProgramState {
@@ -73,6 +91,7 @@ fn attach(ebpf: &mut Ebpf, program: &Program, directory: &File) -> Result<(), St
             operations.attach(directory, mode).map(|_| ())
         }),
         Hook::Filter => return Err("it is attached to a packet socket".into()),
+        Hook::Probe => return Err("it is attached to a file".into()),
         Hook::Entry { array, .. } => return enter(ebpf, program, array),
     };
     attached.map_err(|error| reason(&error))
@@ -85,6 +104,10 @@ fn enter(ebpf: &mut Ebpf, program: &Program, array: &str) -> Result<(), String> 
         Hook::Filter => loaded.try_into().and_then(|filter: &mut SocketFilter| {
             filter.load()?;
             filter.fd()?.try_clone().map_err(ProgramError::from)
+        }),
+        Hook::Probe => loaded.try_into().and_then(|probe: &mut UProbe| {
+            probe.load()?;
+            probe.fd()?.try_clone().map_err(ProgramError::from)
         }),
         _ => loaded.try_into().and_then(|skb: &mut CgroupSkb| {
             skb.load()?;
@@ -110,7 +133,7 @@ fn attach_filter(ebpf: &mut Ebpf, program: &Program, interface: Option<&str>) ->
 }
 
 /// An error with its causes, in one line; of the verifier's log the end, which names the instruction it refused.
-fn reason(error: &ProgramError) -> String {
+pub(super) fn reason(error: &ProgramError) -> String {
     if let ProgramError::LoadError { io_error, verifier_log } = error {
         let log = verifier_log.to_string();
         let end: Vec<_> = log.lines().rev().filter(|line| !line.is_empty()).take(4).collect();

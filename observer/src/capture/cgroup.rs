@@ -2,7 +2,13 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+
+use rustc_hash::FxHashMap;
+
+/// Cgroups that are known to be in or out; a host has some hundreds.
+const KNOWN_MAX: usize = 1 << 16;
 
 /// The mount point of cgroup v2 according to a list of mounts in the form of `/proc/mounts`. On hybrid hosts it is not
 /// `/sys/fs/cgroup`.
@@ -35,6 +41,49 @@ pub fn open(directory: &Path) -> io::Result<File> {
     if file.metadata()?.is_dir() { Ok(file) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) }
 }
 
+/// A cgroup and all below it, by their ids.
+#[derive(Debug)]
+pub(super) struct Below {
+    directory: PathBuf,
+    known: FxHashMap<u64, bool>,
+}
+
+impl Below {
+    /// The cgroup of this directory.
+    pub(super) fn of(directory: PathBuf) -> Self {
+        Self { directory, known: FxHashMap::default() }
+    }
+
+    /// Whether the cgroup of this id is among them; one that was gone before it was asked for is not. Directories are read only for
+    /// an id that is new.
+    pub(super) fn holds(&mut self, id: u64) -> bool {
+        if let Some(known) = self.known.get(&id) {
+            return *known;
+        }
+        if self.known.len() >= KNOWN_MAX {
+            self.known.clear();
+        }
+        self.look();
+        *self.known.entry(id).or_insert(false)
+    }
+
+    /// The id of a cgroup is the inode number of its directory.
+    fn look(&mut self) {
+        self.known.extend(std::fs::metadata(&self.directory).map(|metadata| (metadata.ino(), true)));
+        let mut unread = vec![self.directory.clone()];
+        while let Some(directory) = unread.pop()
+            && self.known.len() < KNOWN_MAX
+        {
+            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    self.known.insert(entry.ino(), true);
+                    unread.push(entry.path());
+                }
+            }
+        }
+    }
+}
+
 /// `/proc/mounts` writes space, tab, newline and backslash as three octal digits (`fs/proc_namespace.c`, mangle).
 fn unescaped(field: &str) -> String {
     field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
@@ -46,6 +95,21 @@ mod tests {
 
     fn check(mounts: &str, expected: Option<&str>) {
         assert_eq!(root_of(mounts), expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn a_cgroup_holds_what_is_below_it_also_what_is_new_there() {
+        let root = tempfile::tempdir().unwrap();
+        let made = |path: &str| {
+            std::fs::create_dir(root.path().join(path)).unwrap();
+            std::fs::metadata(root.path().join(path)).unwrap().ino()
+        };
+        let (shop, other, cart) = (made("shop"), made("other"), made("shop/cart"));
+        let mut below = Below::of(root.path().join("shop"));
+        assert_eq!([shop, cart, other].map(|id| below.holds(id)), [true, true, false]);
+        let (deep, beside) = (made("shop/cart/deep"), made("other/deep"));
+        assert_eq!([deep, beside, other].map(|id| below.holds(id)), [true, false, false]);
+        assert!(!Below::of(root.path().join("none")).holds(shop));
     }
 
     #[test]

@@ -235,12 +235,8 @@ impl Source for FileCapture {
             ("link_type", link_type),
             ("opening_forgotten", openings_forgotten),
         ];
-        vec![SourceCounters {
-            source: "file",
-            events: self.blocks.tally.events,
-            lost: lost.to_vec(),
-            programs: Vec::new(),
-        }]
+        let (events, lost) = (self.blocks.tally.events, lost.to_vec());
+        vec![SourceCounters { source: "file", events, lost, ..SourceCounters::default() }]
     }
 }
 

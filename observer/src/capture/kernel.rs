@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuHashMap};
 use aya::{Ebpf, EbpfError};
 use aya_log::EbpfLogger;
 use observer_ebpf::flow::LeftOut;
@@ -17,13 +17,23 @@ use observer_ebpf::{RING_BYTES, map};
 use rustix::event::{Timespec, epoll};
 
 use super::attach::{self, ProgramState};
-use super::kernel_memory::{FlowSlots, RingReader};
+use super::cgroup::Below;
+use super::kernel_memory::{RingReader, Wishes};
+use super::probe_budget::ProbeBudget;
+use super::probe_cost;
+use super::probes::Probes;
 use super::records::Records;
+use super::selection::Selection;
 use super::{Event, ProgramCost, Source, SourceCounters, cgroup, object};
+use crate::output::snapshot::TableUse;
+use crate::pattern::Pattern;
+use crate::tls::{Bounds, Counters, Watch, command};
 
 /// The shortest and the longest time between two looks into the ring. The kernel wakes us where a quarter of it is full.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// The least time between two looks that were not due: processes may start by the hundreds a second.
+const EARLIEST: Duration = Duration::from_millis(2);
 /// The share of the ring (one in so many) that a look should find: more shortens the pause, less makes it longer.
 const BATCH_SHARE: usize = 32;
 
@@ -60,6 +70,15 @@ pub struct Options {
     pub ports: Vec<u16>,
     /// Bytes of the ring buffer: a power of two and a multiple of the page size. They are mapped twice.
     pub ring_bytes: u32,
+    /// How TLS libraries are found and probed; `None`: not at all.
+    pub tls: Option<Bounds>,
+    /// The cgroup whose processes they are probed for, with those below it, by its path under the mount of cgroup v2; sessions of
+    /// others are not told. `None`: all.
+    pub tls_cgroup: Option<String>,
+    /// Command names of processes for which they are not probed.
+    pub tls_leave: Vec<Pattern>,
+    /// The share of one processor that probes may cost a process before the log says so.
+    pub tls_budget: f64,
     /// Whether the programs write debug lines (to the `log` crate). Slow.
     pub kernel_log: bool,
 }
@@ -72,6 +91,10 @@ impl Default for Options {
             interface: None,
             ports: Vec::new(),
             ring_bytes: RING_BYTES,
+            tls: None,
+            tls_cgroup: None,
+            tls_leave: Vec::new(),
+            tls_budget: 0.1,
             kernel_log: false,
         }
     }
@@ -113,10 +136,14 @@ pub struct KernelCapture {
     ebpf: Ebpf,
     ring: RingReader,
     ring_bytes: usize,
-    slots: FlowSlots,
+    wishes: Wishes,
     losses: PerCpuArray<MapData, u64>,
+    hits: PerCpuHashMap<MapData, u32, u64>,
     records: Records,
     states: Vec<ProgramState>,
+    tls: Option<Result<Watch, String>>,
+    /// `None` where a hit could not be timed.
+    budget: Option<ProbeBudget>,
     wakeups: OwnedFd,
     pause: Duration,
     looked: Instant,
@@ -135,21 +162,22 @@ impl KernelCapture {
     /// Where no packet would be seen; what else cannot run is in [`Self::programs`].
     pub fn open(options: &Options) -> Result<Self, OpenError> {
         lift_memory_limit();
-        let mut ebpf = object::load(options.ring_bytes, !options.ports.is_empty(), options.kernel_log)?;
+        let mut ebpf =
+            object::load(options.ring_bytes, !options.ports.is_empty(), options.tls.is_some(), options.kernel_log)?;
         set_ports(&mut ebpf, &options.ports)?;
         let Some(Map::RingBuf(ring_map)) = ebpf.take_map(map::RECORDS) else {
             return Err(OpenError::Object(format!("no ring buffer {}", map::RECORDS)));
         };
         let ring = RingReader::new(ring_map.fd().as_fd(), options.ring_bytes).map_err(OpenError::Memory)?;
-        let slots = match ebpf.map(map::FLOWS) {
-            Some(Map::Array(data)) => FlowSlots::new(data.fd().as_fd()).map_err(OpenError::Memory)?,
-            _ => return Err(OpenError::Object(format!("no array {}", map::FLOWS))),
+        let wishes = match ebpf.map(map::LEFT_OUT) {
+            Some(Map::Array(data)) => Wishes::new(data.fd().as_fd()).map_err(OpenError::Memory)?,
+            _ => return Err(OpenError::Object(format!("no array {}", map::LEFT_OUT))),
         };
         let losses = PerCpuArray::try_from(taken(&mut ebpf, map::LOSSES)?).map_err(unfit)?;
-        let wakeups = watch(&ring_map).map_err(OpenError::Memory)?;
+        let hits = PerCpuHashMap::try_from(taken(&mut ebpf, map::HITS)?).map_err(unfit)?;
         let logger = options.kernel_log.then(|| EbpfLogger::init(&mut ebpf)).transpose().map_err(unfit)?;
 
-        let (states, packet_filter) = match options.source {
+        let (mut states, packet_filter) = match options.source {
             KernelSource::Cgroup => (attach::at_sockets(&mut ebpf, &open_cgroup(options)?), None),
             KernelSource::SocketFilter => attach::on_interface(&mut ebpf, options.interface.as_deref()),
         };
@@ -162,15 +190,32 @@ impl KernelCapture {
         if let Some(error) = blind {
             return Err(error);
         }
+        let mut hit_cost = None;
+        let tls = options.tls.map(|bounds| {
+            let mut probes = load_tls(&mut ebpf, &mut states)?;
+            hit_cost = probe_cost::measure(&mut probes)
+                .inspect(|cost| tracing::debug!(?cost, "a hit of a probe"))
+                .map_err(|why| tracing::warn!("tls: what probes cost processes is not known: {why}"))
+                .ok();
+            Watch::open(bounds, options.tls_leave.clone(), probes)
+                .map(|watch| watch.within(options.tls_cgroup.clone()))
+                .map_err(|error| format!("processes cannot be followed: {error}"))
+        });
+        let watch = tls.as_ref().and_then(|opened| opened.as_ref().ok());
+        let budget = hit_cost.map(|cost| ProbeBudget::new(cost, options.tls_budget, &all_hits(&hits), Instant::now()));
+        let wakeups = wakeups(&ring_map, watch).map_err(OpenError::Memory)?;
         Ok(Self {
             source: options.source,
             ebpf,
             ring,
             ring_bytes: options.ring_bytes as usize,
-            slots,
+            wishes,
             losses,
-            records: Records::of(options.source),
+            hits,
+            records: Records::of(options.source, selection(options)),
             states,
+            tls,
+            budget,
             wakeups,
             pause: SHORTEST_PAUSE,
             looked: Instant::now(),
@@ -185,14 +230,35 @@ impl KernelCapture {
         &self.states
     }
 
+    /// Why TLS libraries are not observed although that was asked for.
+    pub fn tls_refused(&self) -> Option<&str> {
+        self.tls.as_ref()?.as_ref().err().map(String::as_str)
+    }
+
+    /// How many files, processes and probes of TLS libraries there are; nothing where they are not observed.
+    pub fn tls_counters(&self) -> Option<Counters> {
+        Some(self.tls.as_ref()?.as_ref().ok()?.counters())
+    }
+
+    /// How often probes were hit so far, by process (tgid in the initial pid namespace); of the processes that hit most lately.
+    pub fn probe_hits(&self) -> Vec<(u32, u64)> {
+        all_hits(&self.hits)
+    }
+
     /// Waits for the next look: as long as the traffic allows, at most `patience`, or until the kernel says that it is time.
     fn wait(&mut self, patience: Duration) -> io::Result<()> {
         let wait = self.pause.saturating_sub(self.looked.elapsed()).min(patience);
         if wait.is_zero() {
             return Ok(());
         }
+        let early = EARLIEST.saturating_sub(self.looked.elapsed()).min(wait);
+        if self.tls.is_some() && !early.is_zero() {
+            std::thread::sleep(early);
+        }
+        let wait = wait.saturating_sub(early);
         let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.min(LONGEST_PAUSE).subsec_nanos()) };
-        let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }];
+        let none = epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
+        let mut events = [none; 64];
         match epoll::wait(&self.wakeups, &mut events, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
@@ -208,6 +274,12 @@ impl Source for KernelCapture {
         let records = &mut self.records;
         let bytes = self.ring.drain(|bytes| records.take(bytes, tell));
         self.records.expire(tell);
+        if let Some(Ok(watch)) = &mut self.tls {
+            watch.refresh(self.looked, &mut |process| tell(Event::TlsProcess(process)));
+        }
+        if let Some(budget) = self.budget.as_mut().filter(|budget| budget.is_due(self.looked)) {
+            budget.look(self.looked, &all_hits(&self.hits), command);
+        }
         let target = self.ring_bytes / BATCH_SHARE;
         self.pause = if bytes > target { self.pause / 2 } else { self.pause * 2 }.clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         if let Some(logger) = &mut self.logger {
@@ -218,31 +290,90 @@ impl Source for KernelCapture {
 
     fn leave_out(&mut self, token: u64, what: LeftOut) {
         if token != 0 {
-            self.slots.leave_out(token, what);
+            self.wishes.leave_out(token, what);
         }
     }
 
-    fn counters(&self) -> Vec<SourceCounters> {
-        let mut lost: Vec<_> = Loss::ALL
-            .into_iter()
-            .map(|loss| {
-                let all = self.losses.get(&(loss as u32), 0).map_or(0, |each| each.iter().sum());
-                (loss.as_str(), all)
-            })
-            .collect();
-        lost.push(("unreadable_record", self.records.unreadable));
-        let programs = self
-            .states
-            .iter()
-            .filter(|state| state.outcome.is_ok())
-            .filter_map(|state| {
-                let info = self.ebpf.program(state.program)?.info().ok()?;
-                let run_ns = u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX);
-                Some(ProgramCost { program: state.program.to_owned(), run_ns, runs: info.run_count() })
-            })
-            .collect();
-        vec![SourceCounters { source: self.source.as_str(), events: self.records.told, lost, programs }]
+    fn is_ready(&self) -> bool {
+        self.tls.as_ref().is_none_or(|tls| tls.as_ref().map_or(true, Watch::is_settled))
     }
+
+    fn reads_tls(&self) -> bool {
+        matches!(self.tls, Some(Ok(_)))
+    }
+
+    fn counters(&self) -> Vec<SourceCounters> {
+        let lost_to = |loss: Loss| {
+            let all = self.losses.get(&(loss as u32), 0).map_or(0, |each| each.iter().sum());
+            (loss.as_str(), all)
+        };
+        let mut lost: Vec<_> = Loss::ALL.into_iter().filter(|loss| *loss != Loss::TlsCall).map(lost_to).collect();
+        lost.push(("unreadable_record", self.records.unreadable));
+        let (events, source) = (self.records.told - self.records.told_of_tls, self.source.as_str());
+        let mut all = vec![SourceCounters {
+            source,
+            events,
+            lost,
+            programs: self.costs(|gives| gives != Gives::Tls),
+            ..SourceCounters::default()
+        }];
+        if let Some(counters) = self.tls_counters() {
+            let lost = vec![lost_to(Loss::TlsCall)];
+            let count = |entries: usize| u64::try_from(entries).unwrap_or(u64::MAX);
+            let table = |table, tracked, evicted| TableUse { table, tracked: count(tracked), evicted };
+            let tables = vec![
+                table("tls_files", counters.files, counters.refused),
+                table("tls_processes", counters.processes, counters.refused_processes),
+                table("tls_process_records", 0, counters.lost),
+            ];
+            let programs = self.costs(|gives| gives == Gives::Tls);
+            let probes = self.budget.as_ref().map_or_else(Vec::new, ProbeBudget::costs);
+            let events = self.records.told_of_tls;
+            all.push(SourceCounters { source: "tls", events, lost, tables, programs, probes });
+        }
+        all
+    }
+}
+
+impl KernelCapture {
+    /// What the programs that run have cost, of those that give this.
+    fn costs(&self, of: impl Fn(Gives) -> bool) -> Vec<ProgramCost> {
+        let runs = |state: &&ProgramState| {
+            let mut programs = PROGRAMS.iter().filter(|program| of(program.gives));
+            state.outcome.is_ok() && programs.any(|program| program.name == state.program)
+        };
+        let cost = |state: &ProgramState| {
+            let info = self.ebpf.program(state.program)?.info().ok()?;
+            let run_ns = u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX);
+            Some(ProgramCost { program: state.program.to_owned(), run_ns, runs: info.run_count() })
+        };
+        self.states.iter().filter(runs).filter_map(cost).collect()
+    }
+}
+
+/// Loads what is attached to TLS libraries.
+fn load_tls(ebpf: &mut Ebpf, states: &mut Vec<ProgramState>) -> Result<Probes, String> {
+    let loaded = attach::for_probes(ebpf);
+    let failed = loaded.iter().find_map(|state| Some(format!("{}: {}", state.program, state.outcome.as_ref().err()?)));
+    if let Some(failed) = failed {
+        return Err(failed);
+    }
+    states.extend(loaded);
+    Probes::of(ebpf)
+}
+
+/// Which sessions of TLS libraries are told: none where a cgroup was asked for and there is no such hierarchy.
+fn selection(options: &Options) -> Selection {
+    let below = options.tls_cgroup.as_deref().map(|path| {
+        let root = cgroup::root().unwrap_or_default();
+        Below::of(root.join(path.trim_start_matches('/')))
+    });
+    Selection::new(below, options.ports.clone())
+}
+
+/// How often each process hit probes.
+fn all_hits(hits: &PerCpuHashMap<MapData, u32, u64>) -> Vec<(u32, u64)> {
+    hits.iter().filter_map(Result::ok).map(|(process, hits)| (process, hits.iter().sum())).collect()
 }
 
 fn open_cgroup(options: &Options) -> Result<File, OpenError> {
@@ -275,10 +406,13 @@ fn unfit(error: impl std::fmt::Display) -> OpenError {
 
 /// An epoll set that tells the kernel's wakeups and nothing else: edge-triggered, or it would be ready whenever a single record
 /// waits.
-fn watch(ring: &MapData) -> io::Result<OwnedFd> {
+fn wakeups(ring: &MapData, watch: Option<&Watch>) -> io::Result<OwnedFd> {
     let wakeups = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
     epoll::add(&wakeups, ring.fd(), epoll::EventData::new_u64(0), flags)?;
+    for descriptor in watch.into_iter().flat_map(Watch::wakeups) {
+        epoll::add(&wakeups, descriptor, epoll::EventData::new_u64(0), flags)?;
+    }
     Ok(wakeups)
 }
 

@@ -1,4 +1,4 @@
-//! Memory shared with the kernel, and the one system call that no crate wraps: the only unsafe code of this program but for one
+//! Memory shared with the kernel, and what no crate gives a safe form: the only unsafe code of this program but for one
 //! instruction (`pipeline/prefetch.rs`).
 //!
 //! The ring buffer is read here rather than by aya's reader, which publishes its position after every record: the kernel reads
@@ -10,8 +10,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use aya::programs::{ProgramError, UProbe};
 use observer_ebpf::FLOW_SLOTS;
-use observer_ebpf::flow::{FlowSlot, LeftOut};
+use observer_ebpf::flow::LeftOut;
 
 /// Header of a record in the ring: length and flags, page offset (include/uapi/linux/bpf.h, `BPF_RINGBUF_HDR_SZ`).
 const HEADER_BYTES: usize = 8;
@@ -134,21 +135,21 @@ impl RingReader {
     }
 }
 
-/// The kernel's flow slots, of which user space writes one field.
+/// What the kernel is to leave out: a word a flow.
 #[derive(Debug)]
-pub(super) struct FlowSlots(Mapping);
+pub(super) struct Wishes(Mapping);
 
-impl FlowSlots {
+impl Wishes {
     pub(super) fn new(map: BorrowedFd<'_>) -> io::Result<Self> {
-        Mapping::new(map, 0, FLOW_SLOTS as usize * size_of::<FlowSlot>(), true).map(Self)
+        Mapping::new(map, 0, FLOW_SLOTS as usize * size_of::<u64>(), true).map(Self)
     }
 
     /// Leaves out so much of the flow of this fingerprint from now on.
     pub(super) fn leave_out(&self, fingerprint: u64, what: LeftOut) {
-        let slot = usize::try_from(fingerprint).unwrap_or(0) & (FLOW_SLOTS as usize - 1);
-        let field = slot * size_of::<FlowSlot>() + std::mem::offset_of!(FlowSlot, left_out);
+        let word = usize::try_from(fingerprint).unwrap_or(0) & (FLOW_SLOTS as usize - 1);
         // SAFETY: a word of the map, aligned to eight; this program only ever writes it, atomically.
-        unsafe { self.0.at::<AtomicU64>(field).as_ref() }.store(what.of(fingerprint), Ordering::Relaxed);
+        unsafe { self.0.at::<AtomicU64>(word * size_of::<u64>()).as_ref() }
+            .store(what.of(fingerprint), Ordering::Relaxed);
     }
 }
 
@@ -163,4 +164,39 @@ pub(super) fn bind_packet_socket(socket: &OwnedFd, interface: u32) -> io::Result
     // SAFETY: the address is of the given length and lives through the call.
     let result = unsafe { libc::bind(socket.as_fd().as_raw_fd(), (&raw const address).cast(), len) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has this thread, and no other, killed where it makes this system call.
+pub(super) fn forbid(syscall: u32) -> io::Result<()> {
+    let step = |code: u32, jump_false: u8, k: u32| libc::sock_filter {
+        code: u16::try_from(code).unwrap_or(0),
+        jt: 0,
+        jf: jump_false,
+        k,
+    };
+    // The number is the first word of what a filter is shown (`struct seccomp_data`).
+    let mut steps = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, syscall),
+        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_KILL_THREAD),
+        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog { len: 4, filter: steps.as_mut_ptr() };
+    rustix::thread::set_no_new_privs(true)?;
+    // SAFETY: the filter lives through the call, which copies it.
+    let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The descriptor of a value that lends only its number.
+pub(crate) fn borrowed<T: AsRawFd>(of: &T) -> BorrowedFd<'_> {
+    // SAFETY: the value owns the descriptor and outlives what is borrowed.
+    unsafe { BorrowedFd::borrow_raw(of.as_raw_fd()) }
+}
+
+/// A second handle on a loaded probe, with links of its own.
+pub(super) fn probe_handle(loaded: &UProbe, name: &'static str) -> Result<UProbe, ProgramError> {
+    // SAFETY: the program is a probe of user space of this kind, as its handle says; the kernel tells them from others of their
+    // type only where they are attached.
+    unsafe { UProbe::from_program_info(loaded.info()?, name.into(), loaded.kind()) }
 }

@@ -1,25 +1,37 @@
 //! Capture: what the kernel or a capture file shows comes in; packets, socket events and opaque connections go out.
 
 mod attach;
+mod btf;
 pub mod cgroup;
 pub mod clock;
+mod definitions;
 pub mod file;
 pub mod kernel;
-mod kernel_memory;
+pub(crate) mod kernel_memory;
 pub mod object;
 mod packet_socket;
+mod probe_budget;
+mod probe_cost;
+mod probes;
 mod records;
 mod releases;
+mod selection;
 mod unnamed;
+pub(crate) mod uretprobe;
 
 pub use attach::ProgramState;
 pub use kernel::{KernelCapture, KernelSource, OpenError, Options};
+
+use std::time::Duration;
 
 use observer_core::connection::{Address, Beginnings, Flow, Opaque, Packet, Tap};
 use observer_core::ids::SocketId;
 use observer_core::time::Timestamp;
 use observer_ebpf::flow::LeftOut;
 use observer_ebpf::record::COMMAND_BYTES;
+
+use crate::output::snapshot::TableUse;
+use crate::tls::TlsProcess;
 
 /// What a source yields.
 #[derive(Debug)]
@@ -55,8 +67,70 @@ pub enum Event<'a> {
         /// As in `Packet`.
         cgroup: u64,
     },
+    /// A program sent or received something through a TLS library.
+    Plain(Plain<'a>),
+    /// A session of a TLS library is first seen: before anything that it carries.
+    SessionBegins {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        session: Session,
+        /// The cgroup v2 id of the thread.
+        cgroup: u64,
+        /// The socket below it, where the way to it is known and something asked for its cookie before.
+        socket: Option<SocketId>,
+        /// From the local end of that socket to the remote one, where the way to it is known.
+        flow: Option<Flow>,
+    },
+    /// A session of a TLS library is given up.
+    SessionEnds {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        session: Session,
+        /// How many bytes it sent, counted from one.
+        sent: u32,
+        /// How many bytes it received, counted from one.
+        received: u32,
+    },
     /// Something happened to a socket.
     Socket(SocketEvent),
+    /// What is known of the TLS libraries of a process changed.
+    TlsProcess(TlsProcess),
+}
+
+/// A session of a TLS library: a connection as its program sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Session {
+    /// The process (tgid in the initial pid namespace).
+    pub process: u32,
+    /// Its number: no other has it while the programs run.
+    pub number: u64,
+}
+
+/// What a program sent or received through a TLS library, in clear.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain<'a> {
+    /// When it was done.
+    pub at: Timestamp,
+    /// Through which session.
+    pub session: Session,
+    /// Whether the program sent it.
+    pub sends: bool,
+    /// How many bytes the session sent, or received, before, counted from one.
+    pub seq: u32,
+    /// How many it had received, or sent, by then.
+    pub ack: u32,
+    /// How many bytes.
+    pub wire_len: u32,
+    /// The first of these, as many as were captured.
+    pub bytes: &'a [u8],
+    /// As [`Piece::link`](observer_core::decode::Piece::link).
+    pub link: Option<u32>,
+    /// As [`Packet::token`].
+    pub token: u64,
+    /// The cgroup v2 id of the thread.
+    pub cgroup: u64,
 }
 
 /// The command name of a thread (`comm`, man 5 proc): the first bytes of its executable's name, or what it calls itself.
@@ -119,14 +193,29 @@ pub enum SocketEvent {
 /// How much a source has seen and lost so far. Monotonic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceCounters {
-    /// The value of the `source` label: `cgroup`, `socket-filter`, `file`.
+    /// The value of the `source` label: `cgroup`, `socket-filter`, `tls`, `file`.
     pub source: &'static str,
     /// Events delivered.
     pub events: u64,
     /// Events lost, by reason.
     pub lost: Vec<(&'static str, u64)>,
+    /// The tables that it keeps.
+    pub tables: Vec<TableUse>,
     /// Run time and runs of each kernel program (zero where `kernel.bpf_stats_enabled` is off).
     pub programs: Vec<ProgramCost>,
+    /// What probes cost the processes that hit them, by command.
+    pub probes: Vec<ProbeCost>,
+}
+
+/// What probes cost the processes of a command.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProbeCost {
+    /// The command name; `unknown` where they ended too soon, `__overflow__` for all beyond the bound.
+    pub command: String,
+    /// How often they hit probes.
+    pub hits: u64,
+    /// Processor time that this took them lately, each second, by what a hit costs on this host.
+    pub a_second: Duration,
 }
 
 /// What one kernel program has cost so far.
@@ -147,10 +236,20 @@ pub trait Source {
     /// # Errors
     ///
     /// Only what ends the source for good; lost and unreadable events are counted in [`SourceCounters`].
-    fn poll(&mut self, patience: std::time::Duration, tell: &mut dyn FnMut(Event<'_>)) -> anyhow::Result<bool>;
+    fn poll(&mut self, patience: Duration, tell: &mut dyn FnMut(Event<'_>)) -> anyhow::Result<bool>;
 
     /// Leaves out so much of a flow from now on, by the token of a packet: what is known to be needed by nobody.
     fn leave_out(&mut self, _token: u64, _what: LeftOut) {}
+
+    /// Whether all that it watches from the start is watched.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Whether it tells what passes through TLS libraries.
+    fn reads_tls(&self) -> bool {
+        false
+    }
 
     /// What was seen and lost so far.
     fn counters(&self) -> Vec<SourceCounters>;

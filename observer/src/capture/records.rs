@@ -6,14 +6,15 @@ use std::time::Instant;
 use observer_core::connection::{Address, Beginnings, Flow, Opaque, Packet, Tap};
 use observer_core::ids::SocketId;
 use observer_ebpf::record::{
-    FLAG_ACKNOWLEDGES, FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_MASK,
+    FLAG_ACKNOWLEDGES, FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_MASK, TAP_TLS,
 };
 
 use super::clock::Clock;
 use super::kernel::KernelSource;
 use super::releases::Releases;
+use super::selection::Selection;
 use super::unnamed::Unnamed;
-use super::{CommandName, Event, SocketEvent};
+use super::{CommandName, Event, Plain, Session, SocketEvent};
 
 /// Turns records into events.
 #[derive(Debug)]
@@ -22,20 +23,25 @@ pub(super) struct Records {
     unnamed: Unnamed,
     /// Where packets are seen on an interface: they come without their sockets, and later than those are released.
     releases: Option<Releases>,
+    selection: Selection,
     /// Events told so far.
     pub(super) told: u64,
+    /// Of these, what TLS libraries carry.
+    pub(super) told_of_tls: u64,
     /// Records that could not be read: a kernel object that is not of this build.
     pub(super) unreadable: u64,
 }
 
 impl Records {
     /// None was read yet of this source.
-    pub(super) fn of(source: KernelSource) -> Self {
+    pub(super) fn of(source: KernelSource, selection: Selection) -> Self {
         Self {
             clock: Clock::default(),
             unnamed: Unnamed::default(),
             releases: (source == KernelSource::SocketFilter).then(Releases::default),
+            selection,
             told: 0,
+            told_of_tls: 0,
             unreadable: 0,
         }
     }
@@ -59,7 +65,38 @@ impl Records {
             Kind::Packet if record.socket == 0 && record.flags & TAP_MASK == TAP_INGRESS => {
                 self.unnamed.keep(record, captured, tell_packet);
             }
+            Kind::Packet if record.flags & TAP_MASK == TAP_TLS => {
+                if self.selection.takes(session(&record).0, record.cgroup) {
+                    self.told += 1;
+                    self.told_of_tls += 1;
+                    tell(Event::Plain(plain(&self.clock, &record, captured)));
+                }
+            }
             Kind::Packet => tell_packet(&record, captured),
+            Kind::SessionBegins => {
+                let session = Session { process: record.seq, number: record.token };
+                let flow = (record.destination_port != 0).then(|| flow(&record));
+                if !self.selection.begins(session, record.cgroup, flow) {
+                    return;
+                }
+                self.told += 1;
+                self.told_of_tls += 1;
+                let socket = (record.socket != 0).then_some(SocketId(record.socket));
+                let at = self.clock.moment(record.at_ns);
+                tell(Event::SessionBegins { at, session, cgroup: record.cgroup, socket, flow });
+            }
+            Kind::SessionEnds => {
+                let (session, _) = session(&record);
+                if !self.selection.ends(session) {
+                    return;
+                }
+                self.told += 1;
+                self.told_of_tls += 1;
+                let at = self.clock.moment(record.at_ns);
+                tell(Event::SessionEnds { at, session, sent: record.seq, received: record.ack });
+            }
+            // TLS or FastCGI within TLS: of what a session carries, what is not decoded is not told.
+            Kind::Tls | Kind::FastCgi | Kind::Unknown if record.flags & TAP_MASK == TAP_TLS => {}
             Kind::Tls => self.tell_opaque(&record, Opaque::Tls, tell),
             Kind::FastCgi => self.tell_opaque(&record, Opaque::FastCgi, tell),
             Kind::Unknown => self.tell_opaque(&record, Opaque::Unknown, tell),
@@ -149,6 +186,30 @@ fn packet<'a>(clock: &Clock, record: &Record, captured: &'a [u8]) -> Event<'a> {
         },
         cgroup: record.cgroup,
     }
+}
+
+fn plain<'a>(clock: &Clock, record: &Record, captured: &'a [u8]) -> Plain<'a> {
+    let (session, sends) = session(record);
+    Plain {
+        at: clock.moment(record.at_ns),
+        session,
+        sends,
+        seq: record.seq,
+        ack: record.ack,
+        wire_len: record.wire_len,
+        bytes: captured,
+        link: (record.link != 0).then_some(record.link),
+        token: record.token,
+        cgroup: record.cgroup,
+    }
+}
+
+/// The session of a record, and whether its program sends.
+fn session(record: &Record) -> (Session, bool) {
+    let process = |end: [u8; 16]| u32::try_from(u128::from_ne_bytes(end) >> 64).unwrap_or(0);
+    let sends = process(record.source) != 0;
+    let process = process(if sends { record.source } else { record.destination });
+    (Session { process, number: record.socket }, sends)
 }
 
 fn tap(record: &Record) -> Tap {

@@ -27,6 +27,7 @@ pub fn run(args: &DiagnoseArgs) -> Outcome {
     let mut source = live::open(&config)?;
     check_destination(args.report.report.as_deref())?;
     let mut pipeline = Pipeline::new(&config, Mode::Live);
+    pipeline.tls_is_read(source.reads_tls());
     let edge = Edge::start(Duties::default())?;
     let milliseconds = u64::try_from(args.duration.as_millis()).unwrap_or(u64::MAX);
     let mut meter = Meter::new(format!("Looking for {:?}", args.duration), milliseconds);
@@ -41,6 +42,7 @@ pub fn run(args: &DiagnoseArgs) -> Outcome {
     })
     .map_err(|error| Failure::not_allowed(format!("capturing ended: {error:#}")))?;
     meter.finish();
+    pipeline.conclude(line::now());
     let report = pipeline.report(line::now(), &source.counters());
     // The hooks leave the kernel before the report is read.
     drop(source);

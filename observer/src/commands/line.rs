@@ -71,7 +71,11 @@ pub(super) fn replay<S: Source>(
 fn time_of(event: &Event<'_>) -> Option<Timestamp> {
     match event {
         Event::Packet { packet, .. } => Some(packet.at),
-        Event::Opaque { at, .. } | Event::Unasked { at, .. } => Some(*at),
-        Event::Socket(_) => None,
+        Event::Plain(plain) => Some(plain.at),
+        Event::Opaque { at, .. }
+        | Event::Unasked { at, .. }
+        | Event::SessionBegins { at, .. }
+        | Event::SessionEnds { at, .. } => Some(*at),
+        Event::Socket(_) | Event::TlsProcess(_) => None,
     }
 }

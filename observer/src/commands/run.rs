@@ -41,6 +41,7 @@ pub fn run(args: &RunArgs) -> Outcome {
     let mut source = live::open(&config)?;
     check_destination(args.report.as_deref())?;
     let mut pipeline = Pipeline::new(&config, Mode::Live);
+    pipeline.tls_is_read(source.reads_tls());
     let shared = Shared::default();
     let http = listener.map(|listener| (listener, shared.clone()));
     let edge = Edge::start(Duties { http, watch: Watch::new(&config) })?;
@@ -52,9 +53,11 @@ pub fn run(args: &RunArgs) -> Outcome {
     let mut agent = Agent::new(config, shared, edge.told.clone())?;
     let observed =
         line::observe(source.as_mut(), &mut pipeline, &mut |pipeline, source, now| agent.beside(pipeline, source, now));
+    pipeline.conclude(line::now());
     let report = pipeline.report(line::now(), &source.counters());
-    drop(source);
+    // The kernel takes up to a tenth of a second for each probe that it removes: what was observed is written before.
     agent.finish(&report);
+    drop(source);
     drop(edge);
     observed.map_err(|error| Failure::not_allowed(format!("capturing ended: {error:#}")))?;
     tracing::info!("stopped");
@@ -67,6 +70,9 @@ pub fn run(args: &RunArgs) -> Outcome {
 
 /// How long a run may see nothing before its log says so.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the first report waits for a source that is not ready: TLS libraries of processes that run already are probed first.
+const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// What makes two findings the same one: code, service, tenant, peer.
 type FindingKey = (Code, Option<String>, Option<String>, Option<String>);
@@ -98,7 +104,8 @@ impl Agent {
             pipeline.reconfigure(&config);
             self.reconfigure(config);
         }
-        if now.since(self.published) >= PUBLISH || now < self.published {
+        let is_ready = source.is_ready() || now.since(self.started) >= READY_WITHIN;
+        if is_ready && (now.since(self.published) >= PUBLISH || now < self.published) {
             self.published = now;
             self.publish(pipeline, source, now);
         }

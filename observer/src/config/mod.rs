@@ -71,6 +71,8 @@ pub struct Requirement {
     pub ratio_at_least: Option<f64>,
     /// Every trace with an error response is sampled.
     pub all_errors: bool,
+    /// Every trace with a response that takes longer than this is sampled: from the head of the request to that of the response.
+    pub all_slower_than: Option<Duration>,
 }
 
 /// Where declared rules are read from.
@@ -96,7 +98,7 @@ pub struct DeclaredFile {
 }
 
 /// What is captured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Capture {
     /// The sources to use; empty: all that the host allows.
     pub sources: Vec<SourceName>,
@@ -106,12 +108,23 @@ pub struct Capture {
     pub cgroup: Option<String>,
     /// The longest batch of records of a broker that is read, in bytes; the records of longer ones are not observed.
     pub batch_bytes: usize,
+    /// Command names of processes whose TLS libraries are left alone.
+    pub tls_leave: Vec<Pattern>,
+    /// The share of one processor, from 0 to 1, that probes may cost a process before the log says so.
+    pub tls_budget: f64,
 }
 
 impl Default for Capture {
     fn default() -> Self {
         let batch_bytes = observer_core::decode::RecordBounds::default().batch_bytes;
-        Self { sources: Vec::new(), ports: Vec::new(), cgroup: None, batch_bytes }
+        Self {
+            sources: Vec::new(),
+            ports: Vec::new(),
+            cgroup: None,
+            batch_bytes,
+            tls_leave: Vec::new(),
+            tls_budget: 0.1,
+        }
     }
 }
 

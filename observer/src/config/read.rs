@@ -53,7 +53,10 @@ pub(super) fn config(root: &Field<'_>, directory: &Path) -> Read<Config> {
     config.ignore = each(&section, "ignore", ignore)?.unwrap_or(config.ignore);
     if let Some(field) = section.get("requirements") {
         config.requirements = each(&section, "requirements", requirement)?.unwrap_or_default();
-        config.notices.push(field.wrong("requirements are read but not yet checked").to_string());
+        if config.requirements.iter().any(|required| required.ratio_at_least.is_some() || required.all_errors) {
+            let notice = "ratio_at_least and all_errors are read but not yet checked";
+            config.notices.push(field.wrong(notice).to_string());
+        }
     }
     if let Some(field) = section.get("declared") {
         config.declared = declared(&field, directory, &mut config.notices)?;
@@ -69,7 +72,7 @@ pub(super) fn config(root: &Field<'_>, directory: &Path) -> Read<Config> {
         config.limits = limits(&field)?;
     }
     if let Some(field) = section.get("capture") {
-        config.capture = capture(&field, &mut config.notices)?;
+        config.capture = capture(&field)?;
     }
     if let Some(field) = section.get("prometheus") {
         config.listen = if field.is_false() {
@@ -195,14 +198,15 @@ fn ignore(field: &Field<'_>) -> Read<Pattern> {
 }
 
 fn requirement(field: &Field<'_>) -> Read<Requirement> {
-    let section = field.section(&["service", "tenant", "ratio_at_least", "all_errors"])?;
+    let section = field.section(&["service", "tenant", "ratio_at_least", "all_errors", "all_slower_than"])?;
     let text = |key| section.get(key).map(|field| field.text().map(str::to_owned)).transpose();
     let ratio_at_least = section.get("ratio_at_least").map(|field| ratio(&field)).transpose()?;
     let all_errors = section.get("all_errors").map(|field| field.boolean()).transpose()?.unwrap_or(false);
-    if ratio_at_least.is_none() && !all_errors {
-        return Err(field.wrong("requires nothing; give ratio_at_least or all_errors: true"));
+    let all_slower_than = section.get("all_slower_than").map(|field| field.read(values::duration)).transpose()?;
+    if ratio_at_least.is_none() && !all_errors && all_slower_than.is_none() {
+        return Err(field.wrong("requires nothing; give ratio_at_least, all_errors: true or all_slower_than"));
     }
-    Ok(Requirement { service: text("service")?, tenant: text("tenant")?, ratio_at_least, all_errors })
+    Ok(Requirement { service: text("service")?, tenant: text("tenant")?, ratio_at_least, all_errors, all_slower_than })
 }
 
 fn ratio(field: &Field<'_>) -> Read<f64> {
@@ -261,14 +265,11 @@ fn limits(field: &Field<'_>) -> Read<Limits> {
     Ok(limits)
 }
 
-fn capture(field: &Field<'_>, notices: &mut Vec<String>) -> Read<Capture> {
-    let section = field.section(&["sources", "ports", "cgroup", "batch"])?;
+fn capture(field: &Field<'_>) -> Read<Capture> {
+    let section = field.section(&["sources", "ports", "cgroup", "batch", "tls_leave", "tls_budget"])?;
     let sources = each(&section, "sources", source)?.unwrap_or_default();
-    if let (Some(field), true) = (section.get("sources"), sources.contains(&SourceName::Tls)) {
-        if sources == [SourceName::Tls] {
-            return Err(field.wrong("tls comes with a later version; add cgroup or socket-filter"));
-        }
-        notices.push(field.wrong("tls is not yet observed").to_string());
+    if let (Some(field), [SourceName::Tls]) = (section.get("sources"), &sources[..]) {
+        return Err(field.wrong("tls alone does not tell whose connections are; add cgroup or socket-filter"));
     }
     let cgroup = section.get("cgroup").map(|field| cgroup(&field)).transpose()?;
     let ports = each(&section, "ports", port)?.unwrap_or_default();
@@ -279,7 +280,20 @@ fn capture(field: &Field<'_>, notices: &mut Vec<String>) -> Read<Capture> {
             return Err(field.wrong("must be from 1KiB to 16MiB"));
         }
     }
+    capture.tls_leave = each(&section, "tls_leave", command)?.unwrap_or_default();
+    if let Some(field) = section.get("tls_budget") {
+        capture.tls_budget = ratio(&field)?;
+    }
     Ok(capture)
+}
+
+fn command(field: &Field<'_>) -> Read<Pattern> {
+    let text = field.text()?;
+    // TASK_COMM_LEN (include/linux/sched.h) with its zero; a * may stand for nothing.
+    if text.replace('*', "").len() > 15 {
+        return Err(field.wrong(format!("\"{text}\" is longer than any command name (15 bytes); end it with a *")));
+    }
+    Ok(Pattern::new(text))
 }
 
 fn source(field: &Field<'_>) -> Read<SourceName> {

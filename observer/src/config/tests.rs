@@ -41,7 +41,7 @@ tenant:
 weight: [{header: x-trace-weight}, {baggage: trace.weight}]
 external: ["*.partner.example", 203.0.113.0/24, "2001:db8::/32", 192.0.2.1]
 ignore: [{path: /healthz}, {path: /metrics}, {path: "/internal/*"}]
-requirements: [{service: checkout, tenant: acme, ratio_at_least: 0.05, all_errors: true}]
+requirements: [{service: checkout, tenant: acme, ratio_at_least: 0.05, all_errors: true, all_slower_than: 2s}]
 declared:
   process_environment: false
   databases: ["sqlite:rules.db", "postgres://user:secret@db/rules"]
@@ -53,6 +53,8 @@ capture:
   ports: [80, 8080]
   cgroup: /system.slice/shop.service
   batch: 256KiB
+  tls_leave: [nginx, "java*"]
+  tls_budget: 0.05
 prometheus: {listen: "0.0.0.0:9999"}
 audit: {directory: /tmp/audits, interval: 10s, keep: 1d}
 "#;
@@ -73,12 +75,15 @@ fn every_key_of_the_documentation_is_read() {
     assert!(!config.external[3].matches("192.0.2.2".parse().unwrap(), None));
     assert_eq!(config.ignore, ["/healthz", "/metrics", "/internal/*"].map(Pattern::new));
     assert_eq!(config.requirements[0].ratio_at_least, Some(0.05));
+    assert_eq!(config.requirements[0].all_slower_than, Some(Duration::from_secs(2)));
     assert!(!config.declared.process_environment);
     assert_eq!((config.tolerance.to_bits(), config.false_alarm_rate.to_bits()), (0.2f64.to_bits(), 0.01f64.to_bits()));
     assert_eq!(config.limits, Limits { tenants: 10, services: 5, memory_bytes: 64 << 20 });
     assert_eq!(config.capture.ports, [80, 8080]);
     assert_eq!(config.capture.cgroup.as_deref(), Some("/system.slice/shop.service"));
     assert_eq!(config.capture.batch_bytes, 256 << 10);
+    assert_eq!(config.capture.tls_budget.to_bits(), 0.05f64.to_bits());
+    assert_eq!(config.capture.tls_leave, ["nginx", "java*"].map(Pattern::new));
     assert_eq!(config.listen, Some("0.0.0.0:9999".parse().unwrap()));
     assert_eq!(config.audit.unwrap().keep, Duration::from_hours(24));
 }
@@ -86,9 +91,8 @@ fn every_key_of_the_documentation_is_read() {
 #[test]
 fn what_is_read_and_not_honoured_is_said() {
     expect![[r"
-        observer.yaml:19: requirements: requirements are read but not yet checked
-        observer.yaml:22: declared.databases: rules in databases are not yet read
-        observer.yaml:27: capture.sources: tls is not yet observed"]]
+        observer.yaml:19: requirements: ratio_at_least and all_errors are read but not yet checked
+        observer.yaml:22: declared.databases: rules in databases are not yet read"]]
     .assert_eq(&good(EVERYTHING).notices.join("\n"));
 }
 
@@ -195,13 +199,32 @@ fn a_value_out_of_range_is_named_with_the_range() {
     );
     wrong(
         "requirements: [{service: a}]",
-        &expect!["observer.yaml:1: requirements[0]: requires nothing; give ratio_at_least or all_errors: true"],
+        &expect![
+            "observer.yaml:1: requirements[0]: requires nothing; give ratio_at_least, all_errors: true or all_slower_than"
+        ],
     );
+    wrong(
+        "requirements: [{all_slower_than: 2}]",
+        &expect![[
+            r#"observer.yaml:1: requirements[0].all_slower_than: "2" is no duration; write for example 500ms, 60s, 5m, 1h or 7d"#
+        ]],
+    );
+    assert!(good("requirements: [{all_slower_than: 500ms}]").notices.is_empty());
     wrong(
         "limits: {tenants: 0}",
         &expect!["observer.yaml:1: limits.tenants: must be a whole number from 1 to 10000, not 0"],
     );
     wrong("capture: {batch: 1GiB}", &expect!["observer.yaml:1: capture.batch: must be from 1KiB to 16MiB"]);
+    wrong(
+        "capture: {tls_leave: [a-very-long-name]}",
+        &expect![
+            r#"observer.yaml:1: capture.tls_leave[0]: "a-very-long-name" is longer than any command name (15 bytes); end it with a *"#
+        ],
+    );
+    wrong(
+        "capture: {tls_budget: 10}",
+        &expect!["observer.yaml:1: capture.tls_budget: must be a ratio from 0 to 1, not 10"],
+    );
     wrong("limits: {memory: 1KiB}", &expect!["observer.yaml:1: limits.memory: must be at least 8MiB"]);
     wrong(
         "limits: {memory: 128}",
@@ -347,7 +370,9 @@ fn what_this_version_cannot_do_is_refused() {
     );
     wrong(
         "capture: {sources: [tls]}",
-        &expect!["observer.yaml:1: capture.sources: tls comes with a later version; add cgroup or socket-filter"],
+        &expect![
+            "observer.yaml:1: capture.sources: tls alone does not tell whose connections are; add cgroup or socket-filter"
+        ],
     );
     wrong(
         "capture: {sources: [cgruop]}",

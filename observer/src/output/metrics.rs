@@ -58,6 +58,8 @@ families! {
         "Requests with a weight, by what became of it.";
     ERROR_RESPONSES = Counter "trace_error_responses_total" ["service", "tenant", "sampled"]
         "Error responses, by the decision on their trace.";
+    SLOW_RESPONSES = Counter "trace_slow_responses_total" ["service", "tenant", "sampled"]
+        "Responses that took longer than is declared for them, by the decision on their trace.";
     EVENTS = Counter "observer_events_total" ["source"]
         "Events that a capture source delivered.";
     EVENTS_LOST = Counter "observer_events_lost_total" ["source", "reason"]
@@ -66,6 +68,10 @@ families! {
         "Run time of a kernel program; zero while kernel.bpf_stats_enabled is off.";
     KERNEL_RUNS = Counter "observer_kernel_runs_total" ["program"]
         "Runs of a kernel program; zero while kernel.bpf_stats_enabled is off.";
+    PROBE_HITS = Counter "observer_probe_hits_total" ["command"]
+        "Hits of probes on TLS libraries, by the command of the processes that they cost time.";
+    PROBE_COST = Gauge "observer_probe_cost_ratio" ["command"]
+        "Share of one processor that these hits cost the processes of a command lately, at least: as calls that carry nothing.";
     TRACKED = Gauge "observer_tracked" ["table"]
         "Entries of a table.";
     EVICTED = Counter "observer_evicted_total" ["table"]

@@ -188,12 +188,14 @@ fn from_extras(sheet: &mut Sheet, extras: &Extras) {
             rows.count(&[&line.service, line.reason.as_str()], line.count);
         }
     });
-    sheet.family(&metrics::ERROR_RESPONSES, |rows| {
-        for line in &extras.errors {
-            let sampled = line.sampled.map_or("unknown", |sampled| sampled.as_str());
-            rows.count(&[&line.service, &line.tenant, sampled], line.count);
-        }
-    });
+    for (family, lines) in [(&metrics::ERROR_RESPONSES, &extras.errors), (&metrics::SLOW_RESPONSES, &extras.slow)] {
+        sheet.family(family, |rows| {
+            for line in lines {
+                let sampled = line.sampled.map_or("unknown", |sampled| sampled.as_str());
+                rows.count(&[&line.service, &line.tenant, sampled], line.count);
+            }
+        });
+    }
     sheet.family(&metrics::EVENTS, |rows| {
         for source in &extras.sources {
             rows.count(&[source.source], source.events);
@@ -217,13 +219,25 @@ fn from_extras(sheet: &mut Sheet, extras: &Extras) {
             rows.count(&[&program.program], program.runs);
         }
     });
+    let probes = || extras.sources.iter().flat_map(|source| &source.probes);
+    sheet.family(&metrics::PROBE_HITS, |rows| {
+        for cost in probes() {
+            rows.count(&[&cost.command], cost.hits);
+        }
+    });
+    sheet.family(&metrics::PROBE_COST, |rows| {
+        for cost in probes() {
+            rows.value(&[&cost.command], cost.a_second.as_secs_f64());
+        }
+    });
+    let tables = || extras.sources.iter().flat_map(|source| &source.tables).chain(&extras.tables);
     sheet.family(&metrics::TRACKED, |rows| {
-        for table in &extras.tables {
+        for table in tables() {
             rows.count(&[table.table], table.tracked);
         }
     });
     sheet.family(&metrics::EVICTED, |rows| {
-        for table in &extras.tables {
+        for table in tables() {
             rows.count(&[table.table], table.evicted);
         }
     });

@@ -31,7 +31,9 @@ pub struct Extras {
     /// Malformed contexts.
     pub malformed: Vec<MalformedCount>,
     /// Error responses by what became of their trace.
-    pub errors: Vec<ErrorCount>,
+    pub errors: Vec<ResponseCount>,
+    /// Responses that took longer than was declared, by what became of their trace.
+    pub slow: Vec<ResponseCount>,
     /// How full the tables are.
     pub tables: Vec<TableUse>,
 }
@@ -60,9 +62,9 @@ pub struct MalformedCount {
     pub count: u64,
 }
 
-/// Error responses of a service.
+/// Responses of a service whose traces should have been kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ErrorCount {
+pub struct ResponseCount {
     /// The service.
     pub service: String,
     /// The tenant.

@@ -35,6 +35,7 @@ pub fn render(report: &Report, style: Style) -> String {
     blocks.extend(page.requests(report));
     blocks.extend(page.weights(report));
     blocks.extend(page.errors(report));
+    blocks.extend(page.slow(report));
     blocks.extend(page.rules(report));
     blocks.push(footer(report));
     let mut text = blocks.join("\n\n");
@@ -163,6 +164,8 @@ fn described(finding: &Finding) -> String {
         let _ = write!(head, "  {} ×", count(finding.count));
     }
     let mut lines = vec![head, safe(&finding.message).into_owned()];
+    lines.extend(finding.path.iter().map(|path| format!("path: {}", safe(&path.line(finding.code)))));
+    lines.extend(finding.runs.iter().map(|runs| format!("runs: {}", safe(&runs.line()))));
     if !finding.remedy.is_empty() {
         lines.push(format!("fix: {}", safe(&finding.remedy)));
     }

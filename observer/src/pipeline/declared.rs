@@ -92,7 +92,7 @@ impl Declared {
     /// The ratio that holds for each service and tenant with traces.
     pub(super) fn ratios(&self, names: &Names, traces: &Traces) -> Vec<DeclaredRatio> {
         let mut ratios = BTreeMap::new();
-        for (service, tenant, _, _) in traces.series().iter() {
+        for (service, tenant, ..) in traces.series().iter() {
             let (service, tenant) = (names.service_name(service), names.tenant_name(tenant));
             if let Resolution::Rule(place) = self.rules.resolve(service, tenant)
                 && let Some(rule) = self.rules.rule(place)

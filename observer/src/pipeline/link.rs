@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use observer_core::message::End;
+use observer_core::message::{End, HeaderName};
 
-/// Exchanges of one connection that are left out and not answered at once: probes and exporters have few.
-const UNCOUNTED_MAX: usize = 16;
+/// Exchanges of one connection that are left out, or preflights, and not answered at once: there are few.
+const UNANSWERED_MAX: usize = 16;
 
 /// Whether the client fetches records from a broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,8 +23,12 @@ pub(super) struct Link {
     /// The end that sends requests, once a head told.
     pub(super) client: Option<End>,
     fetching: Fetching,
+    /// Whether the other end was told to be a broker.
+    serves_records: bool,
     /// The newest exchanges that are neither counted nor judged (`ignore:`, probes, telemetry) and not answered yet.
     uncounted: VecDeque<u64>,
+    /// The newest preflights that are not answered yet, and the trace headers that they ask for.
+    preflights: VecDeque<(u64, Vec<HeaderName>)>,
 }
 
 impl Link {
@@ -44,12 +48,32 @@ impl Link {
         begins
     }
 
+    /// The end that serves as a broker, the first time that it is known.
+    pub(super) fn begins_to_serve_records(&mut self) -> Option<End> {
+        let client = self.client?;
+        (!std::mem::replace(&mut self.serves_records, true)).then(|| client.other())
+    }
+
     /// Neither counts nor judges this exchange.
     pub(super) fn leave_out(&mut self, exchange: u64) {
-        if self.uncounted.len() >= UNCOUNTED_MAX {
+        if self.uncounted.len() >= UNANSWERED_MAX {
             self.uncounted.pop_front();
         }
         self.uncounted.push_back(exchange);
+    }
+
+    /// A preflight asks for these trace headers.
+    pub(super) fn preflight(&mut self, exchange: u64, asked: Vec<HeaderName>) {
+        if self.preflights.len() >= UNANSWERED_MAX {
+            self.preflights.pop_front();
+        }
+        self.preflights.push_back((exchange, asked));
+    }
+
+    /// What the preflight asked for that this answers.
+    pub(super) fn answers_preflight(&mut self, exchange: Option<u64>) -> Option<Vec<HeaderName>> {
+        let place = self.preflights.iter().position(|(asking, _)| Some(*asking) == exchange)?;
+        self.preflights.remove(place).map(|(_, asked)| asked)
     }
 
     /// Whether this answers an exchange that is left out, which it ends.

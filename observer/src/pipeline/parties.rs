@@ -1,6 +1,7 @@
 //! The two ends of a connection come in as addresses and sockets; who holds each goes out: an observed workload with its
 //! service, or a peer by name. The answer is kept with the connection until what is known of workloads changes.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use observer_core::connection::Address;
@@ -24,17 +25,39 @@ const SETTLE_INTERVAL_MAX: Duration = Duration::from_mins(1);
 /// What is known of an end without asking anybody.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EndAt {
+    /// [`UNSPECIFIED`] where it is not known.
     pub(super) address: Address,
     pub(super) socket: Option<SocketId>,
     /// The cgroup v2 id of its socket; zero: not known.
     pub(super) cgroup: u64,
+    pub(super) holder: Holder,
 }
+
+/// What tells who holds an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Its socket and its address.
+    Socket,
+    /// This process, by a session of a TLS library.
+    Process(u32),
+    /// Somebody at the far end of such a session: even on this host it is another session that shows what happens there.
+    Far,
+}
+
+/// The address of an end of which none is known.
+pub(super) const UNSPECIFIED: Address = Address { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port: 0 };
+/// What somebody is called of whom nothing is known.
+const NOBODY: &str = "unknown";
+/// The port of https (RFC 9110 section 4.2.2).
+const HTTPS: u16 = 443;
 
 /// Who holds an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Party {
     /// A workload that is observed.
     Observed(Owner),
+    /// A workload of this host that is observed elsewhere: at another session.
+    Far(Owner),
     /// Somebody who is not, or not yet known to be.
     Peer(ServiceId),
 }
@@ -43,16 +66,16 @@ impl Party {
     /// What it is called.
     pub(super) fn service(self) -> ServiceId {
         match self {
-            Self::Observed(owner) => owner.service,
+            Self::Observed(owner) | Self::Far(owner) => owner.service,
             Self::Peer(service) => service,
         }
     }
 
-    /// The workload, where it is observed.
+    /// The workload, where it is observed at this end.
     pub(super) fn observed(self) -> Option<Owner> {
         match self {
             Self::Observed(owner) => Some(owner),
-            Self::Peer(_) => None,
+            Self::Far(_) | Self::Peer(_) => None,
         }
     }
 }
@@ -186,6 +209,22 @@ impl Parties {
             .map(|workload| workload.id)
     }
 
+    /// The processes of a workload that are known; of an address in a capture file none are.
+    pub(super) fn processes(&self, workload: WorkloadId) -> impl Iterator<Item = u32> + use<'_> {
+        let found = match &self.from {
+            From::Host(attribution) => attribution.workload(workload),
+            From::File { .. } => None,
+        };
+        found.into_iter().flat_map(|workload| workload.processes.keys().copied())
+    }
+
+    /// The service that a process belongs to.
+    pub(super) fn service_of(&mut self, process: u32, names: &mut Names) -> Option<ServiceId> {
+        let From::Host(attribution) = &mut self.from else { return None };
+        let Found::Workload(workload) = attribution.owner_of_process(process, 0) else { return None };
+        attribution.workload(workload).map(|workload| names.service(&workload.service))
+    }
+
     /// Messages that were counted for a peer because their end was still looked for.
     pub(super) fn unresolved(&self) -> u64 {
         self.unresolved
@@ -206,13 +245,14 @@ impl Parties {
         self.generation += 1;
     }
 
-    /// Who holds `end`, which takes requests (`serves`) or sends them; `host` is what the request calls the serving end.
+    /// Who holds `end`, which takes requests (`serves`) or sends them; `authority` is what the request calls the serving end,
+    /// with its port where it names one (RFC 9110 section 7.2).
     pub(super) fn party(
         &mut self,
         known: &mut Known,
         (end, serves): (End, bool),
         ends: &[EndAt; 2],
-        host: Option<&str>,
+        authority: Option<&str>,
         names: &mut Names,
     ) -> Party {
         let kept = match end {
@@ -227,13 +267,19 @@ impl Parties {
         }
         let [first, second] = ends;
         let (near, far) = if end == End::First { (first, second) } else { (second, first) };
-        let (party, sure) = match &mut self.from {
-            From::Host(_) => self.on_host(near, far, serves, host, names),
-            From::File { .. } => (self.in_file(near, serves, host, names), true),
+        let host = authority.map(|authority| host_and_port(authority).0);
+        let (party, sure) = match (&self.from, near.holder) {
+            (From::File { .. }, _) => (self.in_file(near, serves, host, names), true),
+            (From::Host(_), Holder::Socket) => self.on_host(near, far, serves, host, names),
+            (From::Host(_), Holder::Process(pid)) => self.of_process(pid, near, far, names),
+            (From::Host(_), Holder::Far) => self.far(near, far, serves, authority, names),
         };
-        if sure {
+        // Each request may call a far end otherwise of which nothing else is known.
+        let by_request = near.holder == Holder::Far && near.address == UNSPECIFIED && serves;
+        if sure && !by_request {
             *kept = Some(Answer { party, serves, generation: self.generation });
-        } else {
+        }
+        if !sure {
             self.unresolved += 1;
         }
         party
@@ -277,6 +323,64 @@ impl Parties {
         }
     }
 
+    /// The end of a session that a process holds.
+    fn of_process(&mut self, pid: u32, near: &EndAt, far: &EndAt, names: &mut Names) -> (Party, bool) {
+        let From::Host(attribution) = &mut self.from else { return (Party::Peer(Names::OVERFLOW_SERVICE), false) };
+        match attribution.owner_of_process(pid, near.cgroup) {
+            Found::Workload(workload) => (self.workload(workload, near, far, names), true),
+            Found::Pending => (Party::Peer(names.peer(NOBODY)), false),
+            Found::Unknown => (Party::Peer(names.peer(NOBODY)), true),
+        }
+    }
+
+    /// The far end of a session whose near end is a process of this host. Its address may be known by what the request calls it.
+    fn far(
+        &mut self,
+        end: &EndAt,
+        near: &EndAt,
+        serves: bool,
+        authority: Option<&str>,
+        names: &mut Names,
+    ) -> (Party, bool) {
+        let From::Host(attribution) = &mut self.from else { return (Party::Peer(Names::OVERFLOW_SERVICE), false) };
+        let (host, port) = authority.filter(|_| serves).map(host_and_port).unzip();
+        let mut address = end.address;
+        if address == UNSPECIFIED {
+            let Some(host) = host else { return (Party::Peer(names.peer(NOBODY)), true) };
+            match ip_of(host) {
+                Some(ip) => address = Address { ip, port: port.flatten().unwrap_or(HTTPS) },
+                None => return (Party::Peer(names.peer(&attribution.called(host))), true),
+            }
+        }
+        let found = if !serves && attribution.is_local(address) {
+            attribution.owner(&EndQuery { socket: None, cgroup: 0, local: address, remote: near.address })
+        } else {
+            Found::Unknown
+        };
+        let peer = match found {
+            Found::Workload(workload) => Peer::Local(workload),
+            Found::Pending | Found::Unknown => {
+                let near = match near.holder {
+                    Holder::Process(pid) => attribution.owner_of_process(pid, near.cgroup),
+                    Holder::Socket | Holder::Far => Found::Unknown,
+                };
+                let near = if let Found::Workload(workload) = near { Some(workload) } else { None };
+                attribution.peer(near, address, serves, host)
+            }
+        };
+        let service = match peer {
+            Peer::Local(workload) => {
+                attribution.workload(workload).map_or(Names::OVERFLOW_SERVICE, |found| names.service(&found.service))
+            }
+            Peer::Named(name) | Peer::External(name) | Peer::Address(name) => names.peer(&name),
+        };
+        let party = match found {
+            Found::Workload(workload) => Party::Far(Owner { workload, service }),
+            Found::Pending | Found::Unknown => Party::Peer(service),
+        };
+        (party, found != Found::Pending)
+    }
+
     fn workload(&mut self, id: WorkloadId, near: &EndAt, far: &EndAt, names: &mut Names) -> Party {
         let From::Host(attribution) = &self.from else { return Party::Peer(Names::OVERFLOW_SERVICE) };
         let Some(workload) = attribution.workload(id) else {
@@ -314,6 +418,22 @@ impl Parties {
             From::File { addresses, .. } => addresses.is_ambiguous(end.address.ip),
         }
     }
+}
+
+/// The two parts of an authority (RFC 3986 section 3.2): `shop:8443`, `[::1]:8443`, `shop`.
+fn host_and_port(authority: &str) -> (&str, Option<u16>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
+        _ => (authority, None),
+    }
+}
+
+/// The address that a host stands for without asking anybody.
+fn ip_of(host: &str) -> Option<IpAddr> {
+    if host.eq_ignore_ascii_case("localhost") {
+        return Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 fn warn_of_what_is_closed(refused: Refused) {

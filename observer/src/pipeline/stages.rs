@@ -1,23 +1,27 @@
 //! A message of a connection comes in; what each stage makes of it is counted. The stages in order: context, the two ends,
 //! propagation, sampling, ledger. The sender's sight comes before the receiver's.
 
+mod browsers;
+mod encrypted;
+mod latency;
 mod records;
+mod responses;
 
-use observer_core::audit::ledger::{DecidedHop, Ledger, ReceivedRequest, Sight};
+use observer_core::audit::ledger::{DecidedHop, Ledger, ReceivedRequest, Side, Sight};
 use observer_core::audit::report::Evidence;
 use observer_core::connection::Opaque;
-use observer_core::context::{Extractors, MessageContext, Sampled, TraceFact, Weight};
+use observer_core::context::{Extractors, Formats, MessageContext, TraceContext, TraceFact, Weight, WeightClass};
 use observer_core::fact::Fact;
 use observer_core::ids::{ConnectionId, ExchangeId, ServiceId, SocketId, TenantId, WorkloadId};
 use observer_core::message::{End, HeaderName, Interest, Message, MessageBody, Protocol, RequestHead};
 use observer_core::names::Names;
 use observer_core::propagation::{
-    Answer, Hidden, Hop, Inbound, NoHop, Outbound, Outcome, Owner, Propagation, WeightOutcome, no_hop,
+    Hidden, Hop, Inbound, NoHop, Outbound, Outcome, Owner, Propagation, Route, Routes, WeightOutcome, no_hop,
 };
 use observer_core::sampling::Point;
 use observer_core::sampling::traces::{Sighting, Traces};
 use observer_core::time::Timestamp;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -25,8 +29,10 @@ use super::link::Link;
 use super::parties::{EndAt, Known, Parties, Party};
 use super::{Progress, prefetch};
 use crate::config::Config;
-use crate::output::snapshot::{ErrorCount, TableUse};
+use crate::output::snapshot::TableUse;
 use crate::pattern::Pattern;
+use encrypted::Encrypted;
+use latency::Latency;
 
 /// Everything between decoding and the report.
 #[derive(Debug)]
@@ -38,18 +44,27 @@ pub(super) struct Stages {
     extractors: Extractors,
     interest: Rc<Interest>,
     ignore: Vec<Pattern>,
+    latency: Latency,
     propagation: Propagation,
     workloads: BTreeSet<WorkloadId>,
     /// Workloads reached by connections that are not decoded, by the socket that serves one: hidden as long as it is open.
-    hidden_by: FxHashMap<SocketId, (WorkloadId, Hidden)>,
+    pub(super) hidden_by: FxHashMap<SocketId, (WorkloadId, Hidden)>,
     /// The same where the socket is not known. Such a connection is told once, and how long it lives nobody tells: they stay
     /// hidden.
-    hidden: BTreeSet<(WorkloadId, Hidden)>,
+    pub(super) hidden: BTreeSet<(WorkloadId, Hidden)>,
+    encrypted: Encrypted,
+    /// Workloads that serve records to others: brokers, and what stands before one.
+    brokers: FxHashSet<(WorkloadId, Protocol)>,
+    /// Topics to which observed services send, with the way of their traces to there: what is the same for all of them.
+    fed: FxHashMap<ServiceId, Route>,
     /// The name of the topic that was met last, and what it is called by.
     topic: (String, ServiceId),
     breaks: u64,
     ticked: Timestamp,
 }
+
+/// From here on Linux takes ports for clients (`ip_local_port_range`, by default).
+const DYNAMIC_PORT: u16 = 32_768;
 
 /// The parts of a request that both ends share.
 struct Request<'a> {
@@ -62,6 +77,15 @@ struct Request<'a> {
     tenant: TenantId,
     /// Not to be counted: ignored, telemetry or a probe.
     uncounted: bool,
+}
+
+/// What the sender's sight of a request tells the receiver's.
+#[derive(Clone, Copy, Debug, Default)]
+struct Handed {
+    /// Whether a request that caused it is known to have had a context.
+    had_context: bool,
+    /// How its trace came to who sends it.
+    route: Route,
 }
 
 /// How often the stages drop what is past its time.
@@ -81,10 +105,14 @@ impl Stages {
             interest: Rc::new(extractors.interest().clone()),
             extractors,
             ignore: config.ignore.clone(),
+            latency: Latency::new(&config.requirements),
             propagation: Propagation::new(limits, config.false_alarm_rate),
             workloads: BTreeSet::new(),
             hidden_by: FxHashMap::default(),
             hidden: BTreeSet::new(),
+            encrypted: Encrypted::default(),
+            brokers: FxHashSet::default(),
+            fed: FxHashMap::default(),
             topic: (String::new(), Names::OVERFLOW_SERVICE),
             breaks: 0,
             ticked: Timestamp::default(),
@@ -95,6 +123,7 @@ impl Stages {
         self.extractors = config.extractors();
         self.interest = Rc::new(self.extractors.interest().clone());
         self.ignore.clone_from(&config.ignore);
+        self.latency = Latency::new(&config.requirements);
     }
 
     /// The headers that decoding must keep.
@@ -118,7 +147,6 @@ impl Stages {
                 link.client = Some(message.from);
                 let context = self.extractors.extract(head);
                 let host = header(head, HeaderName::HOST).and_then(|host| std::str::from_utf8(host).ok());
-                let host = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
                 let client = parties.party(known, (message.from, false), ends, host, &mut self.names);
                 let server = parties.party(known, (message.from.other(), true), ends, host, &mut self.names);
                 self.prefetch(&context, &[client, server]);
@@ -135,6 +163,10 @@ impl Stages {
                     // It exports spans or metrics.
                     self.ledger.takes_part(owner.service);
                 }
+                let asked = self.extractors.asked_by_preflight(head);
+                if !asked.is_empty() && !uncounted {
+                    link.preflight(number, asked);
+                }
                 let exchange = Some(ExchangeId { connection, number });
                 let protocol = message.protocol;
                 let tenant = self.tenant(head, server, parties);
@@ -143,31 +175,13 @@ impl Stages {
                     if self.extractors.asks_for_namespaces() { self.tenant(head, client, parties) } else { tenant };
                 let sent = Request { tenant, ..received };
                 let ambiguous = parties.is_ambiguous(&ends[super::place(message.from)]);
-                let sender_had_context = self.sent(&sent, client, server.service(), ambiguous);
+                let handed = self.sent(&sent, client, server.service(), ambiguous);
                 if let Some(owner) = server.observed() {
-                    self.received(&received, owner, client, sender_had_context);
+                    self.received(&received, owner, client, handed);
                 }
             }
             MessageBody::Response(head) => {
-                link.client = Some(message.from.other());
-                let left_out = link.answers_left_out(message.exchange);
-                let server = parties.party(known, (message.from, true), ends, None, &mut self.names);
-                let Some(owner) = server.observed() else { return };
-                let answer = Answer {
-                    at,
-                    workload: owner.workload,
-                    connection,
-                    number: message.exchange,
-                    status: head.status.unwrap_or_default(),
-                };
-                let error = self.propagation.response_out(&answer);
-                let Some(error) = error.filter(|_| !left_out) else { return };
-                let client = parties.party(known, (message.from.other(), false), ends, None, &mut self.names);
-                let decision = |unsampled| if unsampled { Sampled::NotSampled } else { Sampled::Sampled };
-                let sampled = error.unsampled.map(decision);
-                let trace = error.trace.map(|trace| (trace.trace_id, trace.parent_id));
-                let tenant = error.tenant.unwrap_or(Names::UNKNOWN_TENANT);
-                self.ledger.error(owner.service, tenant, sampled, Sight { at, trace, peer: client.service() });
+                self.response(message, head, connection, (link, known), ends, parties);
             }
             MessageBody::Record(record) => self.record(message, record, (link, known), ends, parties),
             MessageBody::UnobservedRecords { way, topic, count } => {
@@ -207,18 +221,25 @@ impl Stages {
         }
     }
 
-    /// The sender's sight of a request. Returns whether a request that caused it is known to have had a context.
-    fn sent(&mut self, request: &Request<'_>, client: Party, peer: ServiceId, ambiguous: bool) -> bool {
-        let Some(owner) = client.observed().filter(|_| !request.uncounted) else { return false };
+    /// The sender's sight of a request. Returns what the receiver's depends on.
+    fn sent(&mut self, request: &Request<'_>, client: Party, peer: ServiceId, ambiguous: bool) -> Handed {
+        let Some(owner) = client.observed().filter(|_| !request.uncounted) else { return Handed::default() };
         let Request { at, context, tenant, head, .. } = *request;
         let hop = if ambiguous {
             Hop {
                 outcome: Outcome::Unattributed,
+                sent: None,
+                brought: Formats::NONE,
                 cause: None,
                 tenant: None,
                 started: false,
                 weight: None,
+                promised: None,
+                tracestate: None,
+                baggage: None,
                 hidden: None,
+                route: Route::UNSEEN,
+                reached: Route::UNSEEN,
             }
         } else {
             let (method, path) = (head.method, head.path);
@@ -229,13 +250,16 @@ impl Stages {
         }
         let service = owner.service;
         let evidence = Evidence::Window;
-        self.ledger.hop(&DecidedHop { at, service, peer, sent: context.trace, hop: &hop, evidence });
+        self.ledger.hop(&DecidedHop { at, service, peer, context, hop: &hop, evidence });
         // A request that names no tenant is its cause's.
         let tenant = if tenant == Names::UNKNOWN_TENANT { hop.tenant.unwrap_or(tenant) } else { tenant };
-        if let TraceFact::Valid(trace) = context.trace {
+        if let Some(trace) = hop.sent {
+            let sight = Sight { at, trace: Some((trace.trace_id, trace.parent_id)), peer };
             if let Some(weight) = hop.weight {
-                let sight = Sight { at, trace: Some((trace.trace_id, trace.parent_id)), peer };
-                self.ledger.weight(service, tenant, weight, sight);
+                self.ledger.weight(service, tenant, Side::Sender, weight, sight);
+            }
+            if let Some(sampled) = hop.promised {
+                self.ledger.promised(service, tenant, Side::Sender, sampled, sight);
             }
             let point = match (hop.started, hop.outcome) {
                 (true, _) => Some(Point::Started),
@@ -244,25 +268,48 @@ impl Stages {
             };
             if let Some(point) = point {
                 let (trace_id, sampled) = (trace.trace_id, trace.sampled);
-                self.traces.observe(&Sighting { at, service, tenant, point, trace_id, sampled, peer });
+                let class = WeightClass::of(context.weight);
+                self.traces.observe(&Sighting { at, service, tenant, point, trace_id, sampled, class, peer });
             }
         }
-        hop.cause.is_some_and(|cause| cause.trace.is_some())
+        Handed { had_context: hop.cause.is_some_and(|cause| cause.trace.is_some()), route: hop.route }
+    }
+
+    /// How the trace of a request came to who sends it, where the sender's sight does not tell; `known`: whether it is seen elsewhere.
+    fn route_to(&mut self, client: Party, known: bool, request: &Request<'_>) -> Route {
+        let Some(trace) = request.context.trace.valid() else { return Route::UNSEEN };
+        match client {
+            Party::Observed(owner) => self.propagation.begins(owner.service, false),
+            Party::Far(owner) => self.propagation.route_at(owner, trace.trace_id, request.at),
+            // Of a topic it is known who sends there, not which of them sent this.
+            Party::Peer(topic) if known => {
+                self.propagation.handed_on(self.fed.get(&topic).copied().unwrap_or_default(), topic)
+            }
+            Party::Peer(service) => self.propagation.from_outside(service),
+        }
     }
 
     /// The receiver's sight of a request.
-    fn received(&mut self, request: &Request<'_>, owner: Owner, client: Party, sender_had_context: bool) {
+    fn received(&mut self, request: &Request<'_>, owner: Owner, client: Party, handed: Handed) {
+        let sender_had_context = handed.had_context;
         let Request { at, protocol, exchange, context, tenant, uncounted, .. } = *request;
         if self.workloads.len() < WORKLOADS_MAX {
             self.workloads.insert(owner.workload);
         }
-        let (sender, sender_observed) = (client.service(), client.observed().is_some());
+        let sender = client.service();
+        // Of a record it is its topic that is known; who sent it there is observed where its trace was seen before.
+        let knows = |trace: &TraceContext| self.traces.knows(at, trace.trace_id);
+        let sender_observed =
+            client.observed().is_some() || (self.fed.contains_key(&sender) && context.trace.valid().is_some_and(knows));
+        let route =
+            if handed.route == Route::UNSEEN { self.route_to(client, sender_observed, request) } else { handed.route };
         // What is not counted may cause hops all the same.
-        self.propagation.request_in(&Inbound { at, owner, exchange, context, tenant });
+        self.propagation.request_in(&Inbound { at, owner, exchange, context, tenant, route });
         if uncounted {
             return;
         }
         let service = owner.service;
+        let class = WeightClass::of(context.weight);
         // A weight that is no weight is told where it first arrives; what a service makes of a good one, where it leaves.
         let damaged = match context.weight {
             Fact::Present(Weight::Malformed) => Some(WeightOutcome::Malformed),
@@ -270,14 +317,21 @@ impl Stages {
             _ => None,
         };
         if let Some(outcome) = damaged.filter(|_| !sender_observed) {
-            self.ledger.weight(service, tenant, outcome, Sight { at, trace: None, peer: sender });
+            self.ledger.weight(service, tenant, Side::Receiver, outcome, Sight { at, trace: None, peer: sender });
         }
-        let trace = context.trace;
-        self.ledger.received(&ReceivedRequest { at, service, tenant, protocol, trace, sender, sender_had_context });
-        if let TraceFact::Valid(trace) = trace {
+        if let TraceFact::Valid(trace) = context.trace
+            && class == WeightClass::Keep
+            && !sender_observed
+        {
+            let sight = Sight { at, trace: Some((trace.trace_id, trace.parent_id)), peer: sender };
+            self.ledger.promised(service, tenant, Side::Receiver, trace.sampled, sight);
+        }
+        let request = ReceivedRequest { at, service, tenant, protocol, context, sender, sender_had_context };
+        self.ledger.received(&request);
+        if let TraceFact::Valid(trace) = context.trace {
             let (trace_id, sampled) = (trace.trace_id, trace.sampled);
             let point = Point::Received;
-            self.traces.observe(&Sighting { at, service, tenant, point, trace_id, sampled, peer: sender });
+            self.traces.observe(&Sighting { at, service, tenant, point, trace_id, sampled, class, peer: sender });
         }
     }
 
@@ -292,44 +346,63 @@ impl Stages {
         parties: &mut Parties,
     ) {
         let [source, destination] = ends;
-        // A TLS record does not tell who serves; the end with the lower port is taken for it (RFC 6335 section 6: clients use
-        // dynamic ports, which lie above those of services).
-        let server = if kind == Opaque::Tls && source.address.port < destination.address.port {
-            End::First
-        } else {
-            End::Second
+        // A TLS record does not tell who serves. Of a socket its workload is asked; on an interface the end with the lower port
+        // is taken for it (RFC 6335 section 6: clients use dynamic ports, which lie above those of services).
+        let server = match (kind, local) {
+            (Opaque::Tls, Some(local)) => local,
+            (Opaque::Tls, None) if source.address.port < destination.address.port => End::First,
+            _ => End::Second,
         };
         if local.is_some_and(|local| local != server) {
             return;
         }
-        let serving = &ends[super::place(server)];
+        let (serving, asking) = (&ends[super::place(server)], &ends[super::place(server.other())]);
         let party = parties.party(&mut Known::default(), (server, true), ends, None, &mut self.names);
         let Some(owner) = party.observed() else { return };
-        if kind == Opaque::Unknown && !parties.serves(owner.workload, serving.address) {
+        let is_served = match (kind, local) {
+            (Opaque::FastCgi, _) | (Opaque::Tls, None) => true,
+            (Opaque::Unknown, _) => parties.serves(owner.workload, serving.address),
+            (Opaque::Tls, Some(_)) => {
+                let is_dynamic = |end: &EndAt| end.address.port >= DYNAMIC_PORT;
+                parties.serves(owner.workload, serving.address) || (!is_dynamic(serving) && is_dynamic(asking))
+            }
+        };
+        if kind == Opaque::Tls && self.encrypted.may_be_read {
+            let processes = parties.processes(owner.workload);
+            self.waits_for_session(at, [serving, asking], (owner, is_served), processes);
             return;
         }
-        self.ledger.opaque(owner.service, kind);
+        if !is_served {
+            return;
+        }
         let hidden = match kind {
             Opaque::Tls => Hidden::Tls,
             Opaque::FastCgi => Hidden::FastCgi,
             Opaque::Unknown => Hidden::UnknownProtocol,
         };
-        match serving.socket {
+        self.ledger.opaque(owner.service, kind);
+        self.hide_behind(serving.socket, owner.workload, hidden, at);
+    }
+
+    /// What comes through a connection that is not decoded hides the workload that serves it.
+    fn hide_behind(&mut self, socket: Option<SocketId>, workload: WorkloadId, hidden: Hidden, at: Timestamp) {
+        match socket {
             // Where there is no room for one socket more, who serves it stays hidden.
             Some(socket) if self.hidden_by.len() < WORKLOADS_MAX => {
-                self.hidden_by.insert(socket, (owner.workload, hidden));
+                self.hidden_by.insert(socket, (workload, hidden));
             }
             _ if self.hidden.len() < WORKLOADS_MAX => {
-                self.hidden.insert((owner.workload, hidden));
+                self.hidden.insert((workload, hidden));
             }
             _ => {}
         }
-        self.hide(owner.workload, hidden, at);
+        self.hide(workload, hidden, at);
     }
 
     /// A socket is closed: what came through it hides nobody any longer.
     pub(super) fn released(&mut self, socket: SocketId) {
         self.hidden_by.remove(&socket);
+        self.encrypted.released(socket);
     }
 
     /// Requests that are not seen reach a workload: see [`Propagation::hide`].
@@ -349,12 +422,15 @@ impl Stages {
         self.workloads.retain(|&workload| known(workload));
         self.hidden_by.retain(|_, &mut (workload, _)| known(workload));
         self.hidden.retain(|&(workload, _)| known(workload));
+        self.brokers.retain(|&(workload, _)| known(workload));
+        self.encrypted.forget(known);
     }
 
     pub(super) fn tick(&mut self, now: Timestamp) {
         if now.since(self.ticked) >= EXPIRY_INTERVAL {
             self.ticked = now;
             self.propagation.tick(now);
+            self.not_read_in_time(now);
             for &(workload, reason) in self.hidden_by.values().chain(&self.hidden) {
                 self.propagation.hide(workload, reason, now);
             }
@@ -389,23 +465,14 @@ impl Stages {
         }
     }
 
-    /// Error responses by what became of their trace.
-    pub(super) fn errors(&self) -> Vec<ErrorCount> {
-        let mut rows = Vec::new();
-        for ((service, tenant), errors) in self.ledger.errors() {
-            let counts = [
-                (Some(Sampled::Sampled), errors.sampled),
-                (Some(Sampled::NotSampled), errors.unsampled.count),
-                (None, errors.undecided),
-            ];
-            rows.extend(counts.into_iter().filter(|(_, count)| *count > 0).map(|(sampled, count)| ErrorCount {
-                service: self.names.service_name(service).to_owned(),
-                tenant: self.names.tenant_name(tenant).to_owned(),
-                sampled,
-                count,
-            }));
-        }
-        rows
+    /// The names of services that may be to blame for a break so far.
+    pub(super) fn culprits(&self) -> BTreeSet<&str> {
+        self.ledger.culprits().into_iter().map(|service| self.names.service_name(service)).collect()
+    }
+
+    /// The ways that traces took.
+    pub(super) fn routes(&self) -> &Routes {
+        self.propagation.routes()
     }
 
     /// How full the tables are.
@@ -425,6 +492,7 @@ impl Stages {
             ("flights", propagation.flights, propagation.flights_refused),
             ("arrived_traces", propagation.traces, propagation.traces_evicted),
             ("hop_classes", propagation.classes, propagation.classes_refused),
+            ("routes", propagation.routes, propagation.routes_refused),
         ];
         names
             .into_iter()

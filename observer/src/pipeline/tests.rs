@@ -1,5 +1,10 @@
 //! The whole line over events of an interface, where an address is a workload.
 
+mod dropped;
+mod paths;
+mod tls;
+mod weights;
+
 use std::net::IpAddr;
 
 use observer_core::audit::report::{Code, Finding, Hops};
@@ -9,10 +14,12 @@ use observer_core::ids::SocketId;
 
 use super::*;
 use crate::attribute::live::{Group, Program, SERVER};
-use crate::capture::{CommandName, SocketEvent};
+use crate::capture::{CommandName, Plain, Session, SocketEvent};
 use crate::config::{External, Pattern};
 
 const START: Timestamp = Timestamp(1_767_225_600_000_000_000);
+/// What a client of HTTP/2 sends first (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const TRACEPARENT: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 /// Longer than anything that was seen can have caused a hop.
 const LATER: Duration = Duration::from_mins(2);
@@ -85,6 +92,32 @@ impl Interface {
         self.pipeline.event(&Event::Packet { packet, cgroup });
     }
 
+    /// A session of a TLS library of a process sends or receives its first bytes.
+    fn plain(&mut self, session: Session, sends: bool, bytes: &[u8]) {
+        self.plain_at(session, sends, 1, bytes);
+    }
+
+    fn plain_at(&mut self, session: Session, sends: bool, seq: u32, bytes: &[u8]) {
+        let plain = Plain {
+            at: self.now,
+            session,
+            sends,
+            seq,
+            ack: 1,
+            wire_len: u32::try_from(bytes.len()).unwrap(),
+            bytes,
+            link: None,
+            token: 0,
+            cgroup: 0,
+        };
+        self.pipeline.event(&Event::Plain(plain));
+    }
+
+    fn session_begins(&mut self, session: Session, socket: u64, local: &str, remote: &str) {
+        let (socket, flow) = (Some(SocketId(socket)), Some(flow(local, remote)));
+        self.pipeline.event(&Event::SessionBegins { at: self.now, session, cgroup: 0, socket, flow });
+    }
+
     /// The process with this id opens a connection by this socket.
     fn learn(&mut self, socket: SocketId, pid: u32) {
         let to = address("192.0.2.7:9090");
@@ -102,6 +135,21 @@ fn hop_of_cart(interface: &mut Interface) -> Hops {
     interface.request("10.0.0.1:40000", "10.0.0.2:8080", "cart");
     interface.request("10.0.0.2:50000", "10.0.0.3:9090", "stock");
     interface.report().hops.into_iter().find(|hops| hops.service == "10.0.0.2").unwrap()
+}
+
+#[test]
+fn a_trace_that_arrives_in_one_format_goes_on_in_another() {
+    let mut interface = Interface::new(&Config::default());
+    let arrives = "b3: 0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1";
+    interface.request_at(Tap::Wire, 0, ("10.0.0.1:40000", "10.0.0.2:8080"), arrives);
+    // The low half of the id, in decimal digits.
+    let goes_on = "x-datadog-trace-id: 9532127138774266268\r\nx-datadog-parent-id: 7\r\nx-datadog-sampling-priority: 1";
+    interface.request_at(Tap::Wire, 0, ("10.0.0.2:50000", "10.0.0.3:9090"), goes_on);
+    let report = interface.report();
+    let hops = report.hops.iter().find(|hops| hops.service == "10.0.0.2").unwrap();
+    assert_eq!((hops.continued, hops.rooted), (1, 0));
+    let requests = |service: &str| report.requests.iter().find(|row| row.service == service).map(|row| row.valid);
+    assert_eq!((requests("10.0.0.2"), requests("10.0.0.3")), (Some(1), Some(1)));
 }
 
 #[test]
@@ -143,8 +191,6 @@ fn a_host_name_that_is_external_is_so_in_a_capture_file_too() {
     assert_eq!(hops, [("10.0.0.1", "10.0.0.2"), ("10.0.0.2", "external:API.partner.example")]);
     assert!(report.requests.iter().all(|row| row.service == "10.0.0.2"), "{:?}", report.requests);
 }
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A header block in one frame that ends its stream (RFC 9113 section 6.2).
 fn headers(stream: u8, block: &[u8]) -> Vec<u8> {
@@ -256,6 +302,25 @@ fn an_unknown_protocol_hides_who_serves_it_as_long_as_its_socket_is_open() {
     host.pipeline.event(&Event::Socket(SocketEvent::Released { socket: SocketId(71) }));
     host.wait(LATER);
     assert_eq!(outcomes(&mut host, 50_003), (1, 3), "until it is closed");
+}
+
+#[test]
+fn who_serves_records_to_others_passes_on_what_it_sends_to_a_broker_and_what_it_fetches_there() {
+    let mut interface = Interface::new(&Config::default());
+    let published: &[u8] = b"CONNECT {}\r\nPUB orders 2\r\nhi\r\n";
+    let delivered: &[u8] = b"MSG orders 1 2\r\nhi\r\n";
+    interface.bytes("10.0.0.1:40000", "10.0.0.2:4222", published);
+    interface.bytes("10.0.0.2:50000", "10.0.0.3:4222", published);
+    interface.bytes("10.0.0.3:4222", "10.0.0.2:50000", delivered);
+    interface.bytes("10.0.0.2:4222", "10.0.0.1:40000", delivered);
+    // Another program at the same address is a client of that which serves there.
+    interface.bytes("10.0.0.2:50001", "10.0.0.2:4222", published);
+    let report = interface.report();
+    let hops: Vec<_> = report.hops.iter().map(|hops| (hops.service.as_str(), hops.peer.as_str())).collect();
+    assert_eq!(hops, [("10.0.0.1", "nats:orders"), ("10.0.0.2", "nats:orders")]);
+    assert!(report.hops.iter().all(|hops| hops.background + hops.rooted + hops.unattributed == 1), "{hops:?}");
+    let requests: Vec<_> = report.requests.iter().map(|row| (row.service.as_str(), row.missing)).collect();
+    assert_eq!(requests, [("10.0.0.1", 1)]);
 }
 
 #[test]

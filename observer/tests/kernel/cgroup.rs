@@ -5,12 +5,14 @@ use std::io::{Error, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use observer::capture::{Options, SocketEvent};
+use observer::tls::Bounds;
 
 use crate::ends::{LOOPBACK, REQUEST, RESPONSE};
-use crate::seen::{Seen, Side};
+use crate::openssl::Session;
+use crate::seen::{Seen, Side, Tls};
 
 /// A cgroup that is removed with the value.
 struct Group(PathBuf);
@@ -83,4 +85,37 @@ fn at_a_cgroup_its_own_sockets_are_seen_and_no_others() {
     let connects = seen.sockets.iter().filter(|event| matches!(event, SocketEvent::Connects { .. })).count();
     assert_eq!(connects, 2, "{:?}", seen.sockets);
     drop(below);
+}
+
+#[test]
+fn of_a_library_that_others_use_too_their_sessions_are_not_told() {
+    let _alone = Seen::with_libraries().1;
+    let group = Group::new("library");
+    let path = group.0.file_name().unwrap().to_str().unwrap().to_owned();
+    let options = Options { tls: Some(Bounds::default()), tls_cgroup: Some(path), ..Options::default() };
+    let script = format!("echo $$ > {}/cgroup.procs; LD_PRELOAD=libssl.so.3 exec cat", group.0.display());
+    let mut user = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut seen = Seen::open(&options);
+    let hits = |seen: &Seen| {
+        let hits = seen.probe_hits();
+        hits.iter().find(|(pid, _)| *pid == std::process::id()).map_or(0, |(_, hits)| *hits)
+    };
+    let probed = |seen: &Seen| {
+        seen.counters()
+            .iter()
+            .flat_map(|source| &source.tables)
+            .any(|table| table.tracked > 0 && table.table == "tls_files")
+    };
+    seen.until("the library's probes", probed);
+    let [client, server] = Session::over_memory();
+    client.write(REQUEST);
+    assert_eq!(server.read(), REQUEST);
+    drop((client, server));
+    assert!(hits(&seen) > 0);
+    seen.until_now();
+    // The end of a session of which nothing was told begins nothing.
+    assert!(seen.tls.iter().all(|event| matches!(event, Tls::Ends { .. })), "{:?}", seen.tls);
+    assert_eq!(seen.observed, []);
+    drop(user.stdin.take());
+    user.wait().unwrap();
 }

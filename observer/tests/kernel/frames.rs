@@ -1,7 +1,7 @@
 //! HTTP/2: frames that a decoder needs are told, however they are cut; what is left out between them is known to be.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use crate::ends::{Ends, LOOPBACK, REQUEST, RESPONSE};
 use crate::namespaces::{Pair, send_frame};
@@ -163,6 +163,32 @@ fn frames_cut_at_any_place_are_told() {
         let (client, server) = ends.addresses();
         for side in BOTH_SIDES {
             assert_eq!(wrong(&seen, (client, server), side, &sent), "", "{side:?}, cut at {cut}");
+        }
+    }
+    assert_eq!(seen.lost(), []);
+}
+
+#[test]
+fn connections_that_are_many_do_not_cost_each_other_frames() {
+    let mut seen = Seen::everywhere();
+    let listener = TcpListener::bind(LOOPBACK).unwrap();
+    // 1,200 flows: with one place each among as many slots some eleven pairs would share one.
+    let all: Vec<_> = (0..300).map(|_| Ends::through(&listener)).collect();
+    let (sent, answered) = (requests(), responses());
+    for ends in &all {
+        ends.to_server(&sent[..100]);
+        ends.to_client(&answered[..50]);
+    }
+    for ends in &all {
+        ends.to_server(&sent[100..]);
+        ends.to_client(&answered[50..]);
+    }
+    seen.until_now();
+    for ends in &all {
+        let (client, server) = ends.addresses();
+        for side in BOTH_SIDES {
+            assert_eq!(wrong(&seen, (client, server), side, &sent), "", "{side:?}");
+            assert_eq!(wrong(&seen, (server, client), side, &answered), "", "{side:?}");
         }
     }
     assert_eq!(seen.lost(), []);

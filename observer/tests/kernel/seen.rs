@@ -1,21 +1,33 @@
 //! What a capture saw, kept to be asked: events come in, the streams of connections go out.
 
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use observer::capture::{Event, KernelCapture, Options, SocketEvent, Source, SourceCounters};
-use observer_core::connection::{Connections, Opaque, Tap};
+use observer::capture::{Event, KernelCapture, Options, Session, SocketEvent, Source, SourceCounters};
+use observer::tls::{Bounds, Library};
+use observer_core::connection::{Address, Connections, Opaque, Tap};
 use observer_ebpf::flow::LeftOut;
-use observer_ebpf::loss::Loss;
 
 use crate::ends::{Ends, LOOPBACK};
+use crate::openssl;
 
 /// How long to wait for what must come: a virtual machine without hardware help is slow.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Captures at every socket that no test uses now: loading one takes a verifier seconds in a virtual machine.
-static IDLE: Mutex<Vec<KernelCapture>> = Mutex::new(Vec::new());
+static IDLE: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
+/// The same of those that see TLS libraries: removing their probes takes seconds there, too.
+static IDLE_WITH_LIBRARIES: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
+
+/// A capture, and the TLS libraries of this process that it probes.
+struct Kept {
+    capture: KernelCapture,
+    observed: Vec<(Library, Option<String>)>,
+}
+
+/// Held by the test that uses TLS libraries: sessions are told apart by process alone.
+static LIBRARIES: Mutex<()> = Mutex::new(());
 
 /// A packet as it was told.
 #[derive(Clone, Debug)]
@@ -37,11 +49,50 @@ pub struct SeenPacket {
     pub holders: (Option<u64>, Option<u64>),
 }
 
+/// What was told of a TLS session of this process, by its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    Begins { session: u64, socket: Option<u64>, flow: Option<(SocketAddr, SocketAddr)> },
+    Bytes { session: u64, sends: bool, seq: usize, ack: usize, wire_len: usize, bytes: Vec<u8> },
+    Ends { session: u64 },
+}
+
+impl Tls {
+    pub fn session(&self) -> u64 {
+        match self {
+            Self::Begins { session, .. } | Self::Bytes { session, .. } | Self::Ends { session } => *session,
+        }
+    }
+
+    /// None of what is told of other processes.
+    fn of(event: &Event<'_>) -> Option<Self> {
+        let ours = |session: &Session| (session.process == std::process::id()).then_some(session.number);
+        let end = |end: Address| SocketAddr::new(end.ip, end.port);
+        Some(match event {
+            Event::SessionBegins { session, socket, flow, .. } => Self::Begins {
+                session: ours(session)?,
+                socket: socket.map(|socket| socket.0),
+                flow: flow.map(|flow| (end(flow.source), end(flow.destination))),
+            },
+            Event::Plain(plain) => Self::Bytes {
+                session: ours(&plain.session)?,
+                sends: plain.sends,
+                seq: plain.seq as usize,
+                ack: plain.ack as usize,
+                wire_len: plain.wire_len as usize,
+                bytes: plain.bytes.to_vec(),
+            },
+            Event::SessionEnds { session, .. } => Self::Ends { session: ours(session)? },
+            _ => return None,
+        })
+    }
+}
+
 /// A capture and all it told so far.
 pub struct Seen {
     capture: Option<KernelCapture>,
-    /// Whether another test may use the capture after this one.
-    is_shared: bool,
+    /// Where another test finds the capture after this one, if any may use it.
+    kept: Option<&'static Mutex<Vec<Kept>>>,
     lost_before: Vec<(&'static str, u64)>,
     table: Connections<()>,
     pub packets: Vec<SeenPacket>,
@@ -49,47 +100,79 @@ pub struct Seen {
     /// From whom to whom what was not asked for.
     pub unasked: Vec<(SocketAddr, SocketAddr, Side)>,
     pub sockets: Vec<SocketEvent>,
+    pub tls: Vec<Tls>,
+    /// Sessions of all processes that began.
+    pub begun: Vec<Session>,
+    /// TLS libraries of this process that are probed.
+    pub observed: Vec<(Library, Option<String>)>,
 }
 
 impl Seen {
     /// Captures what only this test wants.
     pub fn open(options: &Options) -> Self {
-        Self::of(open(options), false)
+        Self::by(open(options))
     }
 
     /// What this capture sees.
     pub fn by(capture: KernelCapture) -> Self {
-        Self::of(capture, false)
+        Self::of(Kept { capture, observed: Vec::new() }, None)
+    }
+
+    /// Captures what goes through the TLS libraries of this process, which no other test does as long as the
+    /// second value lives.
+    pub fn with_libraries() -> (Self, MutexGuard<'static, ()>) {
+        let alone = LIBRARIES.lock().unwrap_or_else(PoisonError::into_inner);
+        openssl::load();
+        let options = Options { tls: Some(Bounds::default()), ..Options::default() };
+        let mut seen = Self::shared(&IDLE_WITH_LIBRARIES, &options);
+        // Before a test loads one that only says that it is OpenSSL.
+        seen.until("OpenSSL's probes", |seen| seen.observed.iter().any(|(library, _)| *library == Library::OpenSsl));
+        (seen, alone)
     }
 
     /// Captures at every socket.
     pub fn everywhere() -> Self {
-        let idle = IDLE.lock().unwrap().pop();
-        let mut seen = Self::of(idle.unwrap_or_else(|| open(&Options::default())), true);
+        Self::shared(&IDLE, &Options::default())
+    }
+
+    /// What a capture sees from now on that no other test uses now.
+    fn shared(idle: &'static Mutex<Vec<Kept>>, options: &Options) -> Self {
+        let kept = idle.lock().unwrap().pop();
+        let kept = kept.unwrap_or_else(|| Kept { capture: open(options), observed: Vec::new() });
+        let mut seen = Self::of(kept, Some(idle));
         seen.until_now();
         seen.packets.clear();
         seen.opaque.clear();
         seen.unasked.clear();
         seen.sockets.clear();
+        seen.tls.clear();
+        seen.begun.clear();
         seen.lost_before = seen.all_lost();
         seen
     }
 
-    fn of(capture: KernelCapture, is_shared: bool) -> Self {
+    fn of(Kept { capture, observed }: Kept, kept: Option<&'static Mutex<Vec<Kept>>>) -> Self {
         Self {
             capture: Some(capture),
-            is_shared,
+            kept,
             lost_before: Vec::new(),
             table: Connections::new(65_536),
             packets: Vec::new(),
             opaque: Vec::new(),
             unasked: Vec::new(),
             sockets: Vec::new(),
+            tls: Vec::new(),
+            begun: Vec::new(),
+            observed,
         }
     }
 
     pub fn leave_out(&mut self, token: u64, what: LeftOut) {
         self.capture.as_mut().unwrap().leave_out(token, what);
+    }
+
+    pub fn probe_hits(&self) -> Vec<(u32, u64)> {
+        self.capture.as_ref().unwrap().probe_hits()
     }
 
     pub fn counters(&self) -> Vec<SourceCounters> {
@@ -98,6 +181,8 @@ impl Seen {
 
     /// Reads until what passes through a connection made now is seen: what came before it is seen then too.
     pub fn until_now(&mut self) {
+        // What passed while nobody looked may leave no room.
+        self.look();
         let ends = Ends::on(LOOPBACK);
         ends.to_server(b"GET /now HTTP/1.1\r\n\r\n");
         let (client, server) = ends.addresses();
@@ -111,13 +196,19 @@ impl Seen {
         let end = Instant::now() + PATIENCE;
         while !done(self) {
             self.look();
-            assert!(Instant::now() < end, "never seen: {what}; lost: {:?}; seen: {:#?}", self.lost(), self.packets);
+            assert!(
+                Instant::now() < end,
+                "never seen: {what}; lost: {:?}; TLS: {:?}; seen: {:?}",
+                self.lost(),
+                self.tls,
+                self.packets
+            );
         }
         self.look();
     }
 
     fn look(&mut self) {
-        let Self { capture, packets, opaque, unasked, sockets, table, .. } = self;
+        let Self { capture, packets, opaque, unasked, sockets, tls, begun, observed, table, .. } = self;
         let tell = &mut |event: Event<'_>| match event {
             Event::Packet { packet, .. } => {
                 let sight = table.packet(&packet, || (), |_| {}).unwrap();
@@ -145,11 +236,18 @@ impl Seen {
                 tap,
                 kind,
             )),
+            Event::SessionBegins { session, .. } => {
+                begun.push(session);
+                tls.extend(Tls::of(&event));
+            }
+            Event::Plain(_) | Event::SessionEnds { .. } => tls.extend(Tls::of(&event)),
             Event::Unasked { flow, tap, .. } => unasked.push((
                 (flow.source.ip, flow.source.port).into(),
                 (flow.destination.ip, flow.destination.port).into(),
                 Side::of(tap),
             )),
+            Event::TlsProcess(process) if process.pid == std::process::id() => *observed = process.observed,
+            Event::TlsProcess(_) => {}
             Event::Socket(event) => {
                 if let SocketEvent::Established { socket, flow, beginnings, .. } = &event {
                     table.established(*socket, flow, *beginnings);
@@ -191,12 +289,11 @@ impl Seen {
         }
     }
 
-    /// What was lost since this began, by reason. Which flows of the whole host share a slot is chance: what that costs a test it
-    /// misses itself.
+    /// What was lost since this began, by reason.
     pub fn lost(&self) -> Vec<(&'static str, u64)> {
         let before = |reason| self.lost_before.iter().find(|(each, _)| *each == reason).map_or(0, |(_, count)| *count);
         let now = self.all_lost().into_iter().map(|(reason, count)| (reason, count - before(reason)));
-        now.filter(|(reason, count)| *count > 0 && *reason != Loss::FlowEvicted.as_str()).collect()
+        now.filter(|(_, count)| *count > 0).collect()
     }
 
     fn all_lost(&self) -> Vec<(&'static str, u64)> {
@@ -206,10 +303,8 @@ impl Seen {
 
 impl Drop for Seen {
     fn drop(&mut self) {
-        if self.is_shared
-            && let Some(capture) = self.capture.take()
-        {
-            IDLE.lock().unwrap().push(capture);
+        if let (Some(idle), Some(capture)) = (self.kept, self.capture.take()) {
+            idle.lock().unwrap().push(Kept { capture, observed: std::mem::take(&mut self.observed) });
         }
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Figures {
     pub(crate) scenario: Scenario,
     /// Requests a second of every turn with nothing, in order.
     pub(crate) nothing: Vec<f64>,
+    /// Microseconds of the measured service's processor time for a request, of every such turn.
+    pub(crate) service_us: Vec<f64>,
     /// What was compared with it.
     pub(crate) arms: Vec<ArmFigures>,
     /// The observer's long turn, if there was one.
@@ -53,6 +55,8 @@ pub(crate) struct ArmFigures {
     pub(crate) turns: Vec<f64>,
     /// Throughput, as a share of that with nothing.
     pub(crate) ratio: Option<Interval>,
+    /// Microseconds of the measured service's processor time for a request, of every turn.
+    pub(crate) service_us: Vec<f64>,
     /// Turns in which run time was counted; not in `turns`.
     pub(crate) costs: Vec<Cost>,
 }

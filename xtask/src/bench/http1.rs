@@ -40,14 +40,26 @@ impl Workload for Http1 {
     }
 
     fn start(&self, scene: &Scene) -> Result<Box<dyn Server>> {
-        let script = scene.files.path().join("http1.lua");
-        fs::write(&script, SCRIPT)?;
+        let script = script(scene)?;
         let processors = std::thread::available_parallelism()?.get();
         let each = (0..processors)
-            .map(|processor| Nginx::start(scene, processor, "", &format!("return 200 \"{}\";", "x".repeat(BODY_BYTES))))
+            .map(|processor| {
+                Nginx::start(scene, processor, "", "", &format!("return 200 \"{}\";", "x".repeat(BODY_BYTES)))
+            })
             .collect::<Result<_>>()?;
         Ok(Box::new(Servers { each, script, turns: 0 }))
     }
+}
+
+/// The script of wrk, as a file.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub(super) fn script(scene: &Scene) -> Result<PathBuf> {
+    let script = scene.files.path().join("http1.lua");
+    fs::write(&script, SCRIPT)?;
+    Ok(script)
 }
 
 /// One nginx a processor.

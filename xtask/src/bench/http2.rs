@@ -90,7 +90,7 @@ struct Servers {
 impl Servers {
     fn start(scene: &Scene, location: &str, path: &'static str, client: Vec<String>) -> Result<Self> {
         let processors = std::thread::available_parallelism()?.get();
-        let each = (0..processors).map(|processor| Nginx::start(scene, processor, " http2", location));
+        let each = (0..processors).map(|processor| Nginx::start(scene, processor, " http2", "", location));
         Ok(Self { each: each.collect::<Result<_>>()?, path, client })
     }
 

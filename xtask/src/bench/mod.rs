@@ -19,6 +19,7 @@ mod scene;
 mod statistics;
 mod table;
 mod targets;
+mod tls;
 
 use crate::{apt, workspace};
 use anyhow::{Context, Result};
@@ -31,8 +32,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What can be put under load.
-static WORKLOADS: [&(dyn Workload + Sync); 5] =
-    [&http1::Http1, &http2::Unary, &http2::Download, &grpc::Grpc, &kafka::Produce];
+static WORKLOADS: [&(dyn Workload + Sync); 9] = [
+    &http1::Http1,
+    &http2::Unary,
+    &http2::Download,
+    &grpc::Grpc,
+    &kafka::Produce,
+    &tls::Tls::Nginx,
+    &tls::Tls::Node,
+    &tls::Tls::Go,
+    &tls::Tls::Python,
+];
 
 /// How long and what to measure.
 #[derive(clap::Args, Clone)]

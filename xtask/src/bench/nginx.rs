@@ -30,13 +30,14 @@ pub(super) struct Nginx {
 }
 
 impl Nginx {
-    /// Starts one that answers as `location` says; `listen`: further words of its `listen` directive.
-    pub(super) fn start(scene: &Scene, processor: usize, listen: &str, location: &str) -> Result<Self> {
+    /// Starts one that answers as `location` says; `listen`: further words of its `listen` directive, `server`: further
+    /// directives.
+    pub(super) fn start(scene: &Scene, processor: usize, listen: &str, server: &str, location: &str) -> Result<Self> {
         let files = scene.files.path().join(processor.to_string());
         fs::create_dir(&files)?;
         let (status, config, log) = (files.join("status"), files.join("nginx.conf"), files.join("nginx.log"));
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        fs::write(&config, configuration(&files, &status, &format!("{port}{listen}"), location))?;
+        fs::write(&config, configuration(&files, &status, &format!("{port}{listen}"), server, location))?;
         let process = scene
             .cgroup
             .command("taskset")
@@ -71,7 +72,7 @@ impl Nginx {
 }
 
 /// The counters are served on a Unix socket, which no arm can see.
-fn configuration(files: &Path, status: &Path, listen: &str, location: &str) -> String {
+fn configuration(files: &Path, status: &Path, listen: &str, server: &str, location: &str) -> String {
     let (files, status) = (files.display(), status.display());
     format!(
         "worker_processes 1;\ndaemon off;\npid {files}/nginx.pid;\nerror_log {files}/nginx.log;\n\
@@ -79,7 +80,7 @@ fn configuration(files: &Path, status: &Path, listen: &str, location: &str) -> S
          events {{ worker_connections 1024; }}\n\
          http {{\n  access_log off;\n  sendfile on;\n  keepalive_requests 1000000000;\n  keepalive_timeout 1h;\n  \
          default_type application/json;\n  \
-         server {{ listen 127.0.0.1:{listen}; location / {{ {location} }} }}\n  \
+         server {{ listen 127.0.0.1:{listen}; {server} location / {{ {location} }} }}\n  \
          server {{ listen unix:{status}; location / {{ stub_status; }} }}\n}}\n"
     )
 }

@@ -35,21 +35,25 @@ pub(crate) fn measure(
     options: &Options,
     observer: &Path,
 ) -> Result<Figures> {
-    let scene = Scene::prepare(scenario)?;
+    let scene = Scene::prepare(scenario, workload.sources())?;
     let server = workload.start(&scene)?;
     let mut bench = Bench { scene: &scene, server, observer };
     let arms: Vec<ArmName> = options.arms.iter().copied().filter(|arm| arm.can_watch(scenario)).collect();
 
-    let (nothing, throughputs) = bench.compare(&arms, options.pairs, options.seconds)?;
+    let (nothing, turns_of_arms) = bench.compare(&arms, options.pairs, options.seconds)?;
     let mut figures = Vec::new();
     for (index, arm) in arms.iter().enumerate() {
-        let pairs = throughputs.iter().filter(|turn| turn.arm == index);
-        let (turns, pairs): (Vec<f64>, Vec<(f64, f64)>) =
-            pairs.map(|turn| (turn.with, (turn.with, turn.without))).unzip();
+        let (turns, pairs): (Vec<Turn>, Vec<(f64, f64)>) = (turns_of_arms.iter())
+            .filter(|turn| turn.arm == index)
+            .map(|turn| (turn.with, (turn.with.rate, turn.without)))
+            .unzip();
+        let service_us: Vec<f64> = turns.iter().map(|turn| turn.service_us).collect();
+        let turns = turns.iter().map(|turn| turn.rate).collect();
         let costs = (0..COST_TURNS)
             .map(|turn| bench.cost(*arm, options.seconds, turn.is_multiple_of(2)).with_context(|| arm.to_string()))
             .collect::<Result<_>>()?;
-        figures.push(ArmFigures { arm: *arm, turns, ratio: statistics::ratio(&pairs), costs });
+        let ratio = statistics::ratio(&pairs);
+        figures.push(ArmFigures { arm: *arm, turns, ratio, service_us, costs });
     }
     let full_load = match options.full_load {
         seconds if seconds > 0 && arms.contains(&ArmName::Observer) => Some(bench.full_load(seconds)?),
@@ -57,14 +61,25 @@ pub(crate) fn measure(
     };
     let targets = targets::judge(workload.aims(scenario), &figures, full_load.as_ref(), workload.unit());
     let (workload, unit) = (workload.name(), workload.unit());
-    Ok(Figures { workload, unit, scenario, nothing, arms: figures, full_load, targets })
+    let service_us = nothing.iter().map(|turn| turn.service_us).collect();
+    let nothing = nothing.iter().map(|turn| turn.rate).collect();
+    Ok(Figures { workload, unit, scenario, nothing, service_us, arms: figures, full_load, targets })
 }
 
-/// A turn of an arm between two of nothing, in requests a second.
+/// A turn of load.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// Requests a second.
+    rate: f64,
+    /// Microseconds of the measured service's processor time for a request.
+    service_us: f64,
+}
+
+/// A turn of an arm between two of nothing.
 struct Between {
     arm: usize,
-    with: f64,
-    /// The geometric mean of both neighbours.
+    with: Turn,
+    /// Requests a second: the geometric mean of both neighbours.
     without: f64,
 }
 
@@ -75,24 +90,25 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Returns the throughput of each turn of nothing, and each turn of an arm.
-    fn compare(&mut self, arms: &[ArmName], rounds: u32, seconds: u64) -> Result<(Vec<f64>, Vec<Between>)> {
+    /// Returns each turn of nothing, and each turn of an arm.
+    fn compare(&mut self, arms: &[ArmName], rounds: u32, seconds: u64) -> Result<(Vec<Turn>, Vec<Between>)> {
         // The first turn warms caches and is thrown away.
-        self.throughput(seconds)?;
-        let mut nothing = vec![self.throughput(seconds)?];
+        self.turn(seconds)?;
+        let mut nothing = vec![self.turn(seconds)?];
         let mut turns = Vec::new();
         for round in 0..rounds {
             let mut said = format!("round {} of {rounds}:", round + 1);
             for index in order(arms.len(), round) {
                 let Some(arm) = arms.get(index) else { continue };
                 let tool = self.start(*arm)?;
-                let with = self.throughput(seconds)?;
+                let with = self.turn(seconds)?;
                 drop(tool);
                 let before = nothing.last().copied().unwrap_or(with);
-                let after = self.throughput(seconds)?;
+                let after = self.turn(seconds)?;
                 nothing.push(after);
-                turns.push(Between { arm: index, with, without: (before * after).sqrt() });
-                let _ = write!(said, "  {arm} {:.3}", with / (before * after).sqrt());
+                let without = (before.rate * after.rate).sqrt();
+                turns.push(Between { arm: index, with, without });
+                let _ = write!(said, "  {arm} {:.3}", with.rate / without);
             }
             eprintln!("{said}");
         }
@@ -103,9 +119,12 @@ impl Bench<'_> {
         arm.start(self.scene, &self.server.ports(), self.observer).with_context(|| arm.to_string())
     }
 
-    fn throughput(&mut self, seconds: u64) -> Result<f64> {
+    fn turn(&mut self, seconds: u64) -> Result<Turn> {
+        let before = self.scene.service_time()?;
         let load = self.server.load(seconds)?;
-        Ok(load.responses as f64 / load.seconds)
+        let responses = load.responses.max(1) as f64;
+        let service = self.scene.service_time()?.saturating_sub(before);
+        Ok(Turn { rate: responses / load.seconds, service_us: service.as_secs_f64() * 1e6 / responses })
     }
 
     /// One turn of which the cost is read; `run_time`: that of programs in the kernel too.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::time::Duration;
 
 /// A service under load, as much as client and server can bear, all on this host.
 pub(crate) trait Workload {
@@ -15,6 +16,10 @@ pub(crate) trait Workload {
     /// What is counted, in the singular.
     fn unit(&self) -> &'static str {
         "request"
+    }
+    /// What an observer must read to see it.
+    fn sources(&self) -> Sources {
+        Sources::Plain
     }
     /// The programs it runs, but for those that it builds.
     fn needs(&self) -> &'static [Needs];
@@ -53,6 +58,15 @@ pub(crate) trait Server {
     fn served(&mut self) -> Result<u64>;
     /// The ports on loopback that it listens on.
     fn ports(&self) -> Vec<u16>;
+}
+
+/// Which sources an observer of a workload has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sources {
+    /// Packets.
+    Plain,
+    /// Packets and TLS libraries.
+    Tls,
 }
 
 /// What a client counted.
@@ -144,6 +158,8 @@ pub(crate) struct Scene {
     pub(crate) files: tempfile::TempDir,
     /// Which ends are watched.
     pub(crate) scenario: Scenario,
+    /// By which sources.
+    pub(crate) sources: Sources,
     /// Where the measured service runs.
     pub(crate) cgroup: Cgroup,
     mount: PathBuf,
@@ -155,7 +171,7 @@ impl Scene {
     /// # Errors
     ///
     /// When this host has no cgroup v2.
-    pub(crate) fn prepare(scenario: Scenario) -> Result<Self> {
+    pub(crate) fn prepare(scenario: Scenario, sources: Sources) -> Result<Self> {
         let mounts = fs::read_to_string("/proc/mounts")?;
         let mount = cgroup2_mount(&mounts).context("no cgroup v2 is mounted here")?;
         let cgroup = mount.join(format!("observer-bench-{}", std::process::id()));
@@ -163,9 +179,21 @@ impl Scene {
         Ok(Self {
             files: tempfile::Builder::new().prefix("observer-bench-").tempdir()?,
             scenario,
+            sources,
             cgroup: Cgroup(cgroup),
             mount,
         })
+    }
+
+    /// Processor time that the measured service has used so far (Documentation/admin-guide/cgroup-v2.rst, cpu.stat).
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not tell.
+    pub(crate) fn service_time(&self) -> Result<Duration> {
+        let text = fs::read_to_string(self.cgroup.0.join("cpu.stat"))?;
+        let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec ")).context("no usage in cpu.stat")?;
+        Ok(Duration::from_micros(usage.parse()?))
     }
 
     /// The cgroup to watch.

@@ -49,6 +49,13 @@ pub(crate) fn body(figures: &Figures) -> String {
     }
     for arm in &figures.arms {
         text.push_str(&made_of(arm, unit));
+        let _ = writeln!(
+            text,
+            "{}: the server itself uses {:.2} us a {unit}, {:.2} us with nothing watching",
+            arm.arm,
+            median(&arm.service_us),
+            median(&figures.service_us)
+        );
     }
     if let Some(turn) = &figures.full_load {
         let cost = &turn.cost;

@@ -101,7 +101,13 @@ mod tests {
 
     fn verdict(lower: f64, upper: f64) -> Option<Verdict> {
         let ratio = Some(Interval { estimate: f64::midpoint(lower, upper), lower, upper });
-        let arms = [ArmFigures { arm: ArmName::Observer, turns: Vec::new(), ratio, costs: Vec::new() }];
+        let arms = [ArmFigures {
+            arm: ArmName::Observer,
+            turns: Vec::new(),
+            ratio,
+            service_us: Vec::new(),
+            costs: Vec::new(),
+        }];
         judge(Aims { throughput: Some(0.95), processor_us_per_request: None }, &arms, None, "request")
             .first()
             .map(|target| target.verdict)

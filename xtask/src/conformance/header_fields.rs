@@ -57,8 +57,23 @@ pub(super) fn w3c(content: &Value, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// What the propagators of SDKs make of a `traceparent`. They disagree on some; the observer is to agree with one of them, and
-/// so with all where they agree.
+/// Which propagators of the results a case is of: by the first word of its id.
+fn propagators_of(id: &str) -> &'static [&'static str] {
+    match id.split('.').next().unwrap_or_default() {
+        "b3" | "b3s" | "b3m" => &["b3single", "b3multi"],
+        "jaeger" => &["jaeger"],
+        "xray" => &["xray"],
+        "gcp" => &["gcp"],
+        "dd" => &["datadog"],
+        _ => &["tracecontext"],
+    }
+}
+
+/// Cases in which a format's own rules leave the decision to the receiver, and the SDKs ignore the header: AWS X-Ray, `Sampled=?`.
+const BY_THEIR_RULES: [&str; 1] = ["xray.?"];
+
+/// What the propagators of SDKs make of the headers of all formats. They disagree on some; the observer is to agree with one of
+/// them, and so with all where they agree. A decision that is deferred agrees with any.
 pub(super) fn propagators(content: &Value, tally: &mut Tally) -> Result<()> {
     let results = content["results"].as_object().context("no results")?;
     for case in content["cases"].as_array().context("no cases")? {
@@ -70,23 +85,34 @@ pub(super) fn propagators(content: &Value, tally: &mut Tally) -> Result<()> {
         }
         let theirs: Vec<&Value> = results
             .values()
-            .filter_map(|result| result["tracecontext"].get(id))
+            .flat_map(|result| propagators_of(id).iter().filter_map(|propagator| result[*propagator].get(id)))
             .filter(|result| result.is_object())
             .collect();
         if theirs.is_empty() {
             continue;
         }
         let trace = read(&headers, |trace, _| trace);
-        let agrees = |theirs: &&Value| match trace {
-            TraceFact::Valid(trace) => {
-                theirs["valid"] == true
-                    && theirs["trace_id"] == trace.trace_id.to_string()
-                    && theirs["span_id"] == trace.parent_id.to_string()
-                    && theirs["sampled"] == (trace.sampled == Sampled::Sampled)
-            }
-            _ => theirs["valid"] != true,
+        let passes = match trace {
+            TraceFact::Valid(trace) if BY_THEIR_RULES.contains(&id) => trace.sampled == Sampled::Deferred,
+            _ => theirs.iter().any(|theirs| agrees(&trace, theirs)),
         };
-        tally.case(theirs.iter().any(agrees), || format!("{id}: {trace:?}"));
+        tally.case(passes, || format!("{id}: {trace:?}"));
     }
     Ok(())
+}
+
+fn agrees(trace: &TraceFact, theirs: &Value) -> bool {
+    // ddtrace tells a priority instead of a flag, and ids that are null where it finds none.
+    let valid = theirs["valid"].as_bool().unwrap_or(!theirs["trace_id"].is_null());
+    let sampled = theirs["sampled"].as_bool().unwrap_or(theirs["sampling_priority"].as_i64() > Some(0));
+    let is = |key: &str, id: String| theirs[key].as_str().is_some_and(|theirs| theirs.eq_ignore_ascii_case(&id));
+    match trace {
+        TraceFact::Valid(trace) => {
+            valid
+                && is("trace_id", trace.trace_id.to_string())
+                && is("span_id", trace.parent_id.to_string())
+                && (trace.sampled == Sampled::Deferred || sampled == (trace.sampled == Sampled::Sampled))
+        }
+        _ => !valid,
+    }
 }

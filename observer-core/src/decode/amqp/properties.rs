@@ -46,7 +46,7 @@ impl<'a> Properties<'a> {
     pub(super) fn of(payload: &'a [u8], interest: &Interest) -> Option<Self> {
         let mut properties = Self { headers: Vec::new(), complete: true };
         read(payload, |name, value| {
-            if !name.first().is_some_and(|&first| interest.may_begin(first)) {
+            if !interest.may_begin(name) {
                 return;
             }
             let Some(name) = interest.find(name) else { return };

@@ -10,7 +10,7 @@ use crate::limits::HEAD_BYTES_MAX;
 use crate::message::{Header, Interest};
 
 /// Wanted headers of a head that is read in place; a head with more is read through a draft.
-const IN_PLACE_HEADERS_MAX: usize = 16;
+const IN_PLACE_HEADERS_MAX: usize = 32;
 
 /// The wanted headers of a head, without an allocation.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub(super) fn read<'a>(role: Role, bytes: &'a [u8], interest: &Interest, wanted:
         match line.first() {
             None => return Reading::Whole { start, framing, len: line_start },
             Some(b' ' | b'\t') => return Reading::Draft,
-            Some(&first) if interest.may_begin(first) || Framing::may_begin(first) => {}
+            Some(&first) if interest.may_begin(line) || Framing::may_begin(first) => {}
             Some(_) => continue,
         }
         let Some((name, value)) = split_header(line) else { continue };

@@ -14,18 +14,20 @@
 //!   them, then given up. A header block that is lost makes the table of its direction unknown, not wrong ([`hpack`]).
 //! - A request that refers to what is unknown is told with what is known, as not complete.
 //! - Where frames begin is known by arithmetic unless a frame header is lost. Then the direction is *adrift*: a frame is believed
-//!   where a second one follows it, or where it fills a piece ([`search`]). A connection that is joined in the middle begins so.
+//!   where a second one follows it, or where it fills a piece, of HEADERS its header alone ([`search`]). A connection that is joined
+//!   in the middle begins so.
 //! - Clients open their streams one after another, so after a loss the next request tells how many were missed.
 //!
 //! # What is told
 //!
 //! A request when its head is whole, with the number of its stream's exchange; a response when its head is whole, or of gRPC
-//! when its trailers are, for they tell the status; no later than [`HOLD_MAX`], for a stream may go on for days. Pushed responses
-//! and interim ones are not told, nor are trailers of requests.
+//! when its trailers are, for they tell the status; no later than [`HOLD_MAX`], for a stream may go on for days. Of a header that
+//! stands in both the trailers count. Pushed responses and interim ones are not told, nor are trailers of requests.
 
 mod frame;
 mod grpc;
 mod half;
+mod held;
 mod hpack;
 mod search;
 mod streams;
@@ -36,6 +38,7 @@ use std::time::Duration;
 
 use self::frame::{Frame, Kind, PREFACE};
 use self::half::{Expected, Flaw, Half, Trust};
+use self::held::Heads;
 use self::hpack::Fields;
 use self::streams::{Answer, Stream, Streams};
 use self::telling::Talk;
@@ -47,12 +50,13 @@ use crate::time::Timestamp;
 
 /// How long a response that may be of gRPC waits for its trailers. Of a unary call they are sent with the message.
 pub const HOLD_MAX: Duration = Duration::from_secs(1);
-/// Settings of at most so many bytes are waited with until the client's preface is seen: some servers do not wait for it.
-const SETTINGS_BYTES_MAX: usize = 128;
+/// At most so many bytes wait for more: settings until the client's preface is seen, for some servers do not wait for it, and the
+/// beginning of HEADERS until its block tells who sent it.
+const HELD_BYTES_MAX: usize = 128;
 
 /// The decoder of one HTTP/2 connection. It holds at most, for each direction, a header block of 64 KiB, 128 KiB of pieces that
-/// came too early and of the table 1,024 entries (32 KiB) and 64 KiB of values; for both 256 KiB of fields and 1,024 streams
-/// (64 KiB): some 900 KiB, where a usual connection has 10.
+/// came too early and of the table 1,024 entries (32 KiB) and 64 KiB of values; for both 256 KiB of fields, 1,024 streams (64 KiB) and
+/// 64 heads of responses (some 100 KiB): 1 MiB, where a usual connection has 10 KiB.
 #[derive(Debug)]
 pub(super) struct Http2 {
     requests: Half,
@@ -86,8 +90,8 @@ pub(super) fn recognise(bytes: &[u8]) -> Recognition {
     if let Some(role) = search::sender(bytes, hpack::role) {
         return Recognition::Sure(role);
     }
-    let settings = match Frame::at(bytes) {
-        Some(frame) => frame.is_settings(),
+    let more_tells = match Frame::at(bytes) {
+        Some(frame) => frame.is_settings() || search::begins_block(bytes),
         // Length, type, flags and stream, as far as they are there; at most ten settings.
         None => bytes.iter().enumerate().all(|(at, &byte)| match at {
             2 => byte <= 60,
@@ -95,14 +99,15 @@ pub(super) fn recognise(bytes: &[u8]) -> Recognition {
             _ => byte == 0,
         }),
     };
-    if settings && bytes.len() <= SETTINGS_BYTES_MAX { Recognition::Perhaps } else { Recognition::No }
+    if more_tells && bytes.len() <= HELD_BYTES_MAX { Recognition::Perhaps } else { Recognition::No }
 }
 
 impl Http2 {
     /// A decoder for a connection of which `client` sends the requests.
     pub(super) fn new(fidelity: Fidelity, client: End) -> Self {
         let ends_seen = fidelity == Fidelity::Whole;
-        let talk = Talk { client, protocol: Protocol::Http2, streams: Streams::default(), ends_seen };
+        let (streams, heads) = (Streams::default(), Heads::default());
+        let talk = Talk { client, protocol: Protocol::Http2, streams, heads, ends_seen };
         Self { requests: Half::new(), responses: Half::new(), fields: Fields::default(), talk }
     }
 
@@ -174,7 +179,8 @@ impl Http2 {
 
     pub(super) fn buffered_bytes(&self) -> usize {
         let halves = self.requests.buffered_bytes().saturating_add(self.responses.buffered_bytes());
-        halves.saturating_add(self.fields.buffered_bytes()).saturating_add(self.talk.streams.buffered_bytes())
+        let talk = self.talk.streams.buffered_bytes().saturating_add(self.talk.heads.buffered_bytes());
+        halves.saturating_add(self.fields.buffered_bytes()).saturating_add(talk)
     }
 
     /// A header block is whole.

@@ -1,6 +1,6 @@
 //! Where a frame begins among bytes of which that is not known: bytes come in, what is to be expected where goes out.
 
-use super::frame::{Frame, HEADER_BYTES};
+use super::frame::{Frame, HEADER_BYTES, Kind};
 use super::half::{Expected, Trust};
 use crate::decode::http1::start_line::Role;
 
@@ -18,8 +18,10 @@ pub(super) struct Found {
 
 /// Looks for the beginning of a frame in bytes of `sender` that begin at `seq`; `frame_at`: where one begins if what looked
 /// like one before it was one. A frame is believed
-/// - where a second one follows it, or
-/// - where it fills `whole`, a piece of which every byte is there.
+/// - where a second one follows it,
+/// - where it fills `whole`, a piece of which every byte is there, or
+/// - where it is the header of HEADERS and nothing else is in such a piece: Go reads TLS like that (golang.org/x/net/http2,
+///   `readFrameHeader`).
 ///
 /// What looks like a frame and ends behind these bytes is believed once a second one is seen where it ends.
 pub(super) fn search(sender: Role, bytes: &[u8], whole: bool, (seq, frame_at): (u32, Option<u32>)) -> Found {
@@ -36,7 +38,8 @@ pub(super) fn search(sender: Role, bytes: &[u8], whole: bool, (seq, frame_at): (
         let Some(frame) = Frame::at(header).filter(|frame| frame.is_plausible(sender)) else { continue };
         let end = usize::try_from(frame.wire_len()).unwrap_or(usize::MAX).saturating_add(offset);
         let followed = bytes.get(end..).and_then(Frame::at).is_some_and(|next| next.is_plausible(sender));
-        if followed || (offset == 0 && whole && end == bytes.len()) {
+        let fills = end == bytes.len() || (frame.kind == Kind::Headers && bytes.len() == HEADER_BYTES);
+        if followed || (offset == 0 && whole && fills) {
             return Found { passed: offset, expected: Expected::Frame(Trust::Certain) };
         }
         let spans = end.saturating_add(HEADER_BYTES) > bytes.len();
@@ -46,6 +49,12 @@ pub(super) fn search(sender: Role, bytes: &[u8], whole: bool, (seq, frame_at): (
     }
     // A frame that begins in the last bytes cannot be told by them.
     Found { passed: bytes.len(), expected: Expected::Adrift { frame_at: spanning } }
+}
+
+/// Whether these are the first bytes of a frame that begins a header block, and more of it is to come.
+pub(super) fn begins_block(bytes: &[u8]) -> bool {
+    let frame = Frame::at(bytes).filter(|frame| frame.kind == Kind::Headers && frame.is_plausible(Role::Responses));
+    frame.is_some_and(|frame| frame.wire_len() > bytes.len() as u64)
 }
 
 /// Who sent bytes that begin with frames, told from a header block among them; `None` where that, or that they are frames, is
@@ -61,7 +70,7 @@ pub(super) fn sender(bytes: &[u8], role_of: impl Fn(&[u8]) -> Option<Role>) -> O
         let end = usize::try_from(frame.wire_len()).unwrap_or(usize::MAX);
         let Some((this, next)) = rest.split_at_checked(end) else { break };
         let payload = this.get(HEADER_BYTES..).unwrap_or_default();
-        if role.is_none() && frame.kind == super::frame::Kind::Headers {
+        if role.is_none() && frame.kind == Kind::Headers {
             let fragment = frame.fragment(payload).and_then(|(start, end)| payload.get(start..end))?;
             role = role_of(fragment);
             if role == Some(Role::Requests) && !frame.is_plausible(Role::Requests) {
@@ -94,6 +103,10 @@ mod tests {
         assert_eq!(found(&[b"some text", DATA].concat()), (21, Expected::Adrift { frame_at: Some(1021) }));
         assert_eq!(found(b"some text"), (9, Expected::Adrift { frame_at: None }));
         assert_eq!(found(&[0; 100]), (100, Expected::Adrift { frame_at: None }));
+        let headers = [0, 0, 3, 1, 4, 0, 0, 0, 1];
+        assert_eq!(found(&headers), (0, certain), "as Go reads it");
+        assert_eq!(found(&[&headers[..], b"a"].concat()), (10, Expected::Adrift { frame_at: Some(1012) }));
+        assert_eq!(found(&DATA[..9]), (9, Expected::Adrift { frame_at: Some(1012) }));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::frame::Frame;
 use super::grpc::{http_status, is_grpc};
+use super::held::{Head, Heads};
 use super::hpack::{Fields, First};
 use super::streams::{Answer, Stream, Streams};
 use crate::decode::Output;
@@ -19,6 +20,8 @@ pub(super) struct Talk {
     /// Of the request that was told last.
     pub(super) protocol: Protocol,
     pub(super) streams: Streams,
+    /// Those of responses that are held.
+    pub(super) heads: Heads,
     /// Whether the ends of streams are seen that come with DATA.
     pub(super) ends_seen: bool,
 }
@@ -131,6 +134,8 @@ impl Talk {
             let status =
                 if seen == Some(Protocol::Http2) { fields.status } else { final_status(fields.status, fields) };
             let exchange = Some(stream.exchange);
+            // Where the status of an interim head was not known, that was held.
+            self.heads.free(id);
             self.tell_head(at, exchange, (protocol, stream.connects), fields, status, out);
             // Of a response that is not of gRPC trailers say no more, and where its end comes with DATA it may not be seen.
             if frame.ends_stream() || !self.ends_seen {
@@ -141,6 +146,7 @@ impl Talk {
         } else {
             // It may be gRPC, of which the trailers tell the status.
             self.streams.answer(id, Answer::Held { at, status: fields.status });
+            self.heads.keep(id, fields);
         }
     }
 
@@ -150,7 +156,7 @@ impl Talk {
         match stream.answer {
             // Without trailers gRPC has no status.
             Answer::Held { at, status } if stream.protocol != Protocol::Grpc => {
-                self.tell_held(&stream, at, status, out);
+                self.tell_held(&stream, at, status, None, out);
             }
             _ => self.abandon(&stream, out),
         }
@@ -176,6 +182,7 @@ impl Talk {
             self.reset(id, out);
         }
         self.streams.shrink();
+        self.heads.shrink();
     }
 
     /// Tells the responses of which the heads were seen at `until` or before: their streams go on for long.
@@ -186,7 +193,7 @@ impl Talk {
             if let Answer::Held { at, status } = stream.answer {
                 // 200 tells nothing of what gRPC ends with.
                 let status = status.filter(|&status| status != 200 || stream.protocol != Protocol::Grpc);
-                self.tell_held(&stream, at, status, out);
+                self.tell_held(&stream, at, status, None, out);
             }
         }
     }
@@ -194,15 +201,17 @@ impl Talk {
     /// Trailers of a stream.
     fn trailed(&mut self, stream: &Stream, at: Timestamp, fields: &Fields, out: &mut Output<'_>) {
         match stream.answer {
-            Answer::Held { at, status } => self.tell_held(stream, at, final_status(status, fields), out),
+            Answer::Held { at, status } => {
+                self.tell_held(stream, at, final_status(status, fields), Some(fields), out);
+            }
             Answer::Awaited if fields.grpc_status.is_some() => {
-                self.tell_held(stream, at, final_status(None, fields), out);
+                self.tell_held(stream, at, final_status(None, fields), Some(fields), out);
             }
             Answer::Awaited => self.abandon(stream, out),
             // A long stream of gRPC fails.
             Answer::Told => {
                 if let Some(status) = final_status(None, fields).filter(|&status| status >= 500) {
-                    self.tell_held(stream, at, Some(status), out);
+                    self.tell_held(stream, at, Some(status), Some(fields), out);
                 }
             }
         }
@@ -212,7 +221,7 @@ impl Talk {
     fn abandon(&mut self, stream: &Stream, out: &mut Output<'_>) {
         match stream.answer {
             Answer::Awaited => out.shared.anomalies.unpaired = out.shared.anomalies.unpaired.saturating_add(1),
-            Answer::Held { at, .. } => self.tell_held(stream, at, None, out),
+            Answer::Held { at, .. } => self.tell_held(stream, at, None, None, out),
             Answer::Told => {}
         }
     }
@@ -233,13 +242,42 @@ impl Talk {
         self.tell(&Told { at, exchange, protocol, status, headers, complete, upgraded }, out);
     }
 
-    /// Tells a response of which the headers were not kept.
-    fn tell_held(&mut self, stream: &Stream, at: Timestamp, status: Option<u16>, out: &mut Output<'_>) {
-        let (exchange, protocol) = (Some(stream.exchange), stream.protocol);
-        self.tell(&Told { at, exchange, protocol, status, headers: &[], complete: false, upgraded: false }, out);
+    /// Tells a response with what was kept of its head, and what its trailers say instead or besides.
+    fn tell_held(
+        &mut self,
+        stream: &Stream,
+        at: Timestamp,
+        status: Option<u16>,
+        trailers: Option<&Fields>,
+        out: &mut Output<'_>,
+    ) {
+        self.tell_kept(stream, at, status, trailers, out);
+        self.heads.free(stream.id);
     }
 
-    fn tell(&mut self, told: &Told<'_>, out: &mut Output<'_>) {
+    fn tell_kept(
+        &self,
+        stream: &Stream,
+        at: Timestamp,
+        status: Option<u16>,
+        trailers: Option<&Fields>,
+        out: &mut Output<'_>,
+    ) {
+        let (exchange, protocol) = (Some(stream.exchange), stream.protocol);
+        let mut headers = Wanted::new();
+        if let Some(trailers) = trailers {
+            trailers.headers(&mut headers);
+        }
+        let head = self.heads.get(stream.id);
+        if let Some(head) = head {
+            head.add_to(&mut headers);
+        }
+        let complete = head.is_some_and(Head::is_complete) && !trailers.is_some_and(|trailers| trailers.hidden);
+        let headers = headers.as_slice();
+        self.tell(&Told { at, exchange, protocol, status, headers, complete, upgraded: false }, out);
+    }
+
+    fn tell(&self, told: &Told<'_>, out: &mut Output<'_>) {
         let &Told { at, exchange, protocol, status, headers, complete, upgraded } = told;
         let head = ResponseHead { status, headers, complete, upgraded };
         (out.tell)(Message { at, from: self.client.other(), exchange, protocol, body: MessageBody::Response(head) });

@@ -114,6 +114,7 @@ impl Api {
     pub(super) const PRODUCE: i16 = 0;
     pub(super) const FETCH: i16 = 1;
     pub(super) const METADATA: i16 = 3;
+    pub(super) const API_VERSIONS: i16 = 18;
     /// What consumers of a share group ask for (KIP-932). It is not read.
     pub(super) const SHARE_FETCH: i16 = 78;
 

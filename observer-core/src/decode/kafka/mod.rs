@@ -252,6 +252,17 @@ impl Kafka {
         self.talk.fetches
     }
 
+    /// The end that sends requests.
+    pub fn client(&self) -> End {
+        self.talk.client
+    }
+
+    /// Whether the first request that was seen is the first of the connection: it asks for versions (KIP-35), or its number is zero or
+    /// one.
+    pub fn is_whole(&self) -> bool {
+        self.talk.is_whole()
+    }
+
     /// Whether it is proven that this is Kafka.
     pub fn is_proven(&self) -> bool {
         self.talk.proof.is_given()

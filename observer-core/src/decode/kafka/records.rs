@@ -45,7 +45,7 @@ impl<'a> Records<'a> {
         for _ in 0..count {
             let key = bytes(&mut record)?;
             let value = optional_bytes(&mut record)?;
-            if !key.first().is_some_and(|&first| interest.may_begin(first)) {
+            if !interest.may_begin(key) {
                 continue;
             }
             let Some(name) = interest.find(key) else { continue };

@@ -27,6 +27,8 @@ pub(super) struct Talk {
     pub(super) aborted: Aborted,
     /// The client has asked for records.
     pub(super) fetches: bool,
+    /// What the first request that was seen asks for, and its number.
+    first: Option<(i16, i32)>,
     /// The client is a broker that keeps copies.
     pub(super) follower: bool,
     pub(super) proof: Proof,
@@ -64,6 +66,7 @@ impl Talk {
             offsets: Offsets::default(),
             aborted: Aborted::default(),
             fetches: false,
+            first: None,
             follower: false,
             proof: Proof::default(),
             refuted: false,
@@ -83,6 +86,7 @@ impl Talk {
     /// A request was seen.
     pub(super) fn ask(&mut self, request: Request, out: &mut Output<'_>) {
         self.fetches |= request.api.key == Api::FETCH;
+        self.first.get_or_insert((request.api.key, request.correlation));
         let evicted = self.asked.ask(request.correlation, request.api);
         out.anomalies.evicted = out.anomalies.evicted.saturating_add(u64::from(evicted));
         if request.counts() {
@@ -93,6 +97,12 @@ impl Talk {
         if !self.client_id.is_known && len <= CLIENT_ID_BYTES_MAX {
             self.client_id = ClientId { bytes: Vec::with_capacity(len), left: len, is_known: len == 0 };
         }
+    }
+
+    /// Whether the first request that was seen is the first of the connection.
+    pub(super) fn is_whole(&self) -> bool {
+        // Over another connection some clients do not ask for versions again, but count anew, from zero or one.
+        self.first.is_some_and(|(key, number)| key == Api::API_VERSIONS || matches!(number, 0 | 1))
     }
 
     /// The next bytes of a request, client id first.

@@ -35,7 +35,7 @@ impl<'a> Block<'a> {
                 return rest.is_empty().then_some(Self::Headers { headers, complete });
             }
             let (name, value) = header.split_at_checked(memchr(b':', header)?)?;
-            if !name.first().is_some_and(|&first| interest.may_begin(first)) {
+            if !interest.may_begin(name) {
                 continue;
             }
             let Some(name) = interest.find(name.trim_ascii()) else { continue };

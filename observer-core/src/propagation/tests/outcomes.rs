@@ -203,16 +203,73 @@ fn the_other_sampled_flag_is_a_flip_unless_it_was_left_open_or_arrived_both_ways
 #[test]
 fn a_weight_of_one_may_turn_the_decision_to_sampled() {
     expect![[r#"
-        1 out / 7:2:1 w=1        → continued cause=7:1 tenant=1 weight=kept
+        1 out / 7:2:1 w=1        → continued cause=7:1 tenant=1 weight=kept promised=true
         2 out / 7:2:1 w=0.1      → flipped cause=7:1 tenant=1 weight=kept
-        4 out / 8:2:0 w=1        → flipped cause=8:1 tenant=1 weight=kept
+        4 out / 8:2:0 w=1        → flipped cause=8:1 tenant=1 weight=kept promised=false
+        6 out / 9:2:1 w=1        → continued cause=9:1 tenant=1 weight=kept promised=true
+        8 out / 10:2:1 w=1       → continued cause=10:1 tenant=1 promised=true
+        9 out / 10:2:1           → flipped cause=10:1 tenant=1
     "#]]
     .assert_eq(&play(
         "0 in a 7:1:0 w=0.1
          1 out / 7:2:1 w=1
          2 out / 7:2:1 w=0.1
          3 in b 8:1:1 w=1
-         4 out / 8:2:0 w=1",
+         4 out / 8:2:0 w=1
+         5 in c 9:1:0 w=1
+         6 out / 9:2:1 w=1
+         7 in d 10:1:0
+         8 out / 10:2:1 w=1
+         9 out / 10:2:1",
+    ));
+}
+
+#[test]
+fn a_weight_of_one_beside_an_unsampled_flag_is_told_of_who_brought_them_together() {
+    expect![[r#"
+        0 out / 6:1:0 w=1        → background started promised=false
+        1 out / 7:2:0 w=1        → continued cause=7:1 tenant=1 weight=kept promised=false
+        3 out / 8:2:0 w=1        → continued cause=8:1 tenant=1 weight=kept
+        5 out / 9:2:0 w=1        → flipped cause=9:1 tenant=1 weight=kept promised=false
+        7 out / 10:2:0 w=1       → continued tenant=1
+        8 out / 10:2:0 w=0.1     → continued tenant=1
+        9 out / 11:2:0 w=1       → unattributed (tls)
+    "#]]
+    .assert_eq(&play(
+        "0 out / 6:1:0 w=1
+         0 in a 7:1:0 w=0.1
+         1 out / 7:2:0 w=1
+         2 in b 8:1:0 w=1
+         3 out / 8:2:0 w=1
+         4 in c 9:1:1 w=1
+         5 out / 9:2:0 w=1
+         6 in d 10:1:0 w=1
+         6 in e 10:1:0 w=0.1
+         7 out / 10:2:0 w=1
+         8 out / 10:2:0 w=0.1
+         9 hide tls
+         9 out / 11:2:0 w=1",
+    ));
+}
+
+#[test]
+fn an_error_knows_the_weight_that_its_request_brought_or_was_raised_to() {
+    expect![[r#"
+        1 end a 500              → error tenant=Some(1) unsampled=Some(true) Valid(0.1)
+        3 out / 8:2:1 w=1        → continued cause=8:1 tenant=1 weight=kept promised=true
+        4 end b 500              → error tenant=Some(1) unsampled=Some(false) Valid(1.0)
+        6 out / 9:2:1 w=0.1      → continued cause=9:1 tenant=1 weight=kept
+        7 end c 500              → error tenant=Some(1) unsampled=Some(false) Valid(0.1)
+    "#]]
+    .assert_eq(&play(
+        "0 in a 7:1:0 w=0.1
+         1 end a 500
+         2 in b 8:1:0 w=0.1
+         3 out / 8:2:1 w=1
+         4 end b 500
+         5 in c 9:1:1 w=0.1
+         6 out / 9:2:1 w=0.1
+         7 end c 500",
     ));
 }
 
@@ -222,7 +279,7 @@ fn weights_are_judged_on_hops_that_carry_the_trace() {
         1 out / 7:2:1 w=0.5      → continued cause=7:1 tenant=1 weight=kept
         1 out / 7:2:1            → continued cause=7:1 tenant=1 weight=missing
         1 out / 7:2:1 w=0.4      → continued cause=7:1 tenant=1 weight=changed
-        1 out / 7:2:1 w=1        → continued cause=7:1 tenant=1 weight=kept
+        1 out / 7:2:1 w=1        → continued cause=7:1 tenant=1 weight=kept promised=true
         1 out / 7:2:1 w=bad      → continued cause=7:1 tenant=1 weight=malformed
         1 out / -                → lost cause=7:1 tenant=1
         3 out / 7:2:1 w=0.5      → continued tenant=1
@@ -508,5 +565,29 @@ fn records_that_arrive_together_are_in_flight_together() {
          30101 out / -
          30211 out / -
          30221 out / -",
+    ));
+}
+
+#[test]
+fn a_response_that_takes_long_is_told_but_not_the_end_of_a_stream() {
+    expect![[r#"
+        100001 end b 200         → slow tenant=Some(1) unsampled=Some(false) took=100.001s
+        100001 end c 500         → error tenant=Some(1) unsampled=Some(true)
+        100001 end d 500         → error tenant=Some(1) unsampled=Some(true)
+        100001 end e 503         → error tenant=Some(1) unsampled=Some(true) took=100.001s
+    "#]]
+    .assert_eq(&play(
+        "0 in a 7:1:0 w=0.1
+         0 in b 8:1:1
+         0 in c 9:1:0
+         0 in d 10:1:0
+         0 in e 11:1:0
+         5 end c 0
+         50000 end d 0
+         100000 end a 200
+         100001 end b 200
+         100001 end c 500
+         100001 end d 500
+         100001 end e 503",
     ));
 }

@@ -34,7 +34,7 @@ fn a_class_that_only_loses_is_accused_once_it_provably_follows_requests() {
     script.play(true, &requests(20, 1, 20, 60, "out /stock/# -", ""));
     expect![[r#"
         11610 out /stock/20 -    → lost cause=1000020:1 tenant=1
-        11 ambiguous → lost, 3 examples
+        14 ambiguous → lost, 3 examples
     "#]]
     .assert_eq(&script.finish());
 }
@@ -42,11 +42,11 @@ fn a_class_that_only_loses_is_accused_once_it_provably_follows_requests() {
 #[test]
 fn a_class_that_only_restarts_is_accused_once_it_provably_follows_requests() {
     let mut script = Script::new();
-    script.play(false, &requests(0, 100, 20, 2, "out /stock 9#:1:1", ""));
-    script.play(true, &requests(100, 1, 20, 2, "out /stock 9#:1:1", ""));
+    script.play(false, &requests(0, 120, 20, 2, "out /stock 9#:1:1", ""));
+    script.play(true, &requests(120, 1, 20, 2, "out /stock 9#:1:1", ""));
     expect![[r#"
-        12210 out /stock 9100:1:1 → restarted started cause=1000100:1 tenant=1
-        83 ambiguous → restarted, 3 examples
+        12650 out /stock 9120:1:1 → restarted started cause=1000120:1 tenant=1
+        104 ambiguous → restarted, 3 examples
     "#]]
     .assert_eq(&script.finish());
 }

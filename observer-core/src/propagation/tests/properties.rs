@@ -41,6 +41,9 @@ struct Service {
     seed: u64,
     requests: u64,
     arrival_ms: f64,
+    /// So many requests come, then none for a while; zero: never none.
+    wave: u64,
+    lull_ms: f64,
     work_ms: f64,
     /// Share of requests without a context.
     bare: f64,
@@ -61,6 +64,9 @@ fn events(service: &Service) -> Vec<(f64, Event)> {
     let mut at = 0.0;
     for request in 0..service.requests {
         at += random.exponential(service.arrival_ms);
+        if request % service.wave == 0 {
+            at += random.exponential(service.lull_ms);
+        }
         let end = at + random.exponential(service.work_ms);
         events.push((at, Event::In { request }));
         events.push((end, Event::End { request }));
@@ -116,12 +122,20 @@ fn accused(service: &Service, memory_bytes: usize) -> u64 {
                     exchange: Some(exchange(request)),
                     context: &context,
                     tenant: TenantId(1),
+                    route: Route::UNSEEN,
                 });
                 continue;
             }
             Event::End { request } => {
                 let (workload, connection) = (WORKLOAD, ConnectionId(1));
-                propagation.response_out(&Answer { at, workload, connection, number: Some(request), status: 200 });
+                propagation.response_out(&Answer {
+                    at,
+                    workload,
+                    connection,
+                    number: Some(request),
+                    status: 200,
+                    slow_from: None,
+                });
                 continue;
             }
             // Without a context it starts a trace of its own: as many as requests, far from the ids that arrive.
@@ -143,21 +157,33 @@ fn accused(service: &Service, memory_bytes: usize) -> u64 {
 fn services() -> impl Strategy<Value = Service> {
     let times = (1.0..40.0_f64, 1.0..400.0_f64, 5.0..2000.0_f64);
     let counts = (50..600_u64, 1..4_u64, 1..12_u64);
-    (any::<u64>(), times, counts, prop_oneof![Just(0.0), Just(0.05), Just(0.5), Just(1.0)], any::<[bool; 2]>())
-        .prop_map(|(seed, (arrival_ms, work_ms, poll_ms), (requests, hops, burst), bare, [afterwards, beat])| Service {
-            seed,
-            requests,
-            arrival_ms,
-            work_ms,
-            bare,
-            hops,
-            // The trace that was started for a request without context looks, after its response, like a restart of the next
-            // one. Only causal evidence tells them apart.
-            afterwards: afterwards && bare == 0.0,
-            poll_ms,
-            beat,
-            burst,
-        })
+    let waves = (1..200_u64, prop_oneof![Just(0.0), 1.0..2000.0_f64]);
+    (any::<u64>(), times, counts, waves, prop_oneof![Just(0.0), Just(0.05), Just(0.5), Just(1.0)], any::<[bool; 2]>())
+        .prop_map(
+            |(
+                seed,
+                (arrival_ms, work_ms, poll_ms),
+                (requests, hops, burst),
+                (wave, lull_ms),
+                bare,
+                [afterwards, beat],
+            )| Service {
+                seed,
+                requests,
+                arrival_ms,
+                wave,
+                lull_ms,
+                work_ms,
+                bare,
+                hops,
+                // The trace that was started for a request without context looks, after its response, like a restart of the next
+                // one. Only causal evidence tells them apart.
+                afterwards: afterwards && bare == 0.0,
+                poll_ms,
+                beat,
+                burst,
+            },
+        )
 }
 
 proptest! {
@@ -215,7 +241,7 @@ fn hops_until_accused(clients: u64, work_ms: f64, pause_ms: f64) -> Option<usize
 #[test]
 fn a_class_that_always_loses_is_found_even_where_requests_overlap() {
     for (clients, work_ms, pause_ms, at_most) in
-        [(1, 10.0, 10.0, 50), (1, 10.0, 1.0, 500), (4, 10.0, 10.0, 1000), (8, 5.0, 50.0, 200)]
+        [(1, 10.0, 10.0, 50), (1, 10.0, 1.0, 500), (4, 10.0, 10.0, 1500), (8, 5.0, 50.0, 200)]
     {
         let hops = hops_until_accused(clients, work_ms, pause_ms);
         assert!(hops.is_some_and(|hops| hops <= at_most), "{clients} clients, {work_ms} + {pause_ms} ms: {hops:?}");

@@ -19,6 +19,30 @@ fn pieces(script: &Script, cuts: &[usize]) -> Vec<Owned> {
     cut(&script.runs, |_| cuts.next().unwrap_or(1))
 }
 
+/// The reads of peers that take each header of a frame by itself: the preface, headers and payloads, of which `cuts` may cut the last
+/// (golang.org/x/net/http2 over TLS).
+fn read_by_frames(script: &Script, cuts: &[usize]) -> Vec<Owned> {
+    let mut cuts = cuts.iter().copied().cycle();
+    let mut payload_left = 0;
+    cut(&script.runs, |rest| {
+        if payload_left > 0 {
+            let len = cuts.next().unwrap_or(1).min(payload_left);
+            payload_left -= len;
+            return len;
+        }
+        if rest.starts_with(b"PRI * ") {
+            return 24;
+        }
+        payload_left = usize::from(rest[0]) << 16 | usize::from(rest[1]) << 8 | usize::from(rest[2]);
+        9
+    })
+}
+
+/// Whether a piece is the header of a frame that opens a stream, read by itself.
+fn opens_stream(piece: &Owned) -> bool {
+    piece.from == End::First && piece.bytes.len() == 9 && piece.bytes[0] == 0 && piece.bytes[3] == 1
+}
+
 /// Checks that every told line is a part of one that was sent, says so where it is not all of it, and that no response is given
 /// to another request.
 fn check_nothing_is_invented(script: &Script, told: &[String]) -> Result<(), TestCaseError> {
@@ -142,6 +166,26 @@ proptest! {
     fn a_connection_that_is_joined_late_never_invents(script in script(), cuts in cuts(20), join in any::<prop::sample::Index>()) {
         let pieces = pieces(&script, &cuts);
         check_nothing_is_invented(&script, &tell(Fidelity::Whole, &pieces[join.index(pieces.len())..]).0)?;
+    }
+
+    #[test]
+    fn joined_where_a_header_is_read_alone_every_request_is_told_from_there(script in script(), join in any::<prop::sample::Index>()) {
+        let pieces = thin(&read_by_frames(&script, &[usize::MAX]));
+        let requests: Vec<usize> = (0..pieces.len()).filter(|&at| opens_stream(&pieces[at])).collect();
+        let join = join.index(requests.len());
+        let (lines, _) = tell(Fidelity::Heads, &pieces[requests[join]..]);
+        check_nothing_is_invented(&script, &lines)?;
+        let told = lines.iter().filter(|line| line.starts_with('>') && !line.contains("unobserved")).count();
+        prop_assert_eq!(told, requests.len() - join, "{:#?}", lines);
+    }
+
+    #[test]
+    fn headers_that_are_read_alone_never_invent(
+        script in script(), cuts in cuts(1), join in any::<prop::sample::Index>(), holes in holes(),
+    ) {
+        let pieces = lose(read_by_frames(&script, &cuts), &holes);
+        let join = join.index(pieces.len() + 1);
+        check_nothing_is_invented(&script, &tell(Fidelity::Heads, &pieces[join..]).0)?;
     }
 
     #[test]

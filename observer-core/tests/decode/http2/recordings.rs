@@ -57,17 +57,17 @@ fn calls_streams_and_failures_of_grpc() {
         include_str!("../../recordings/grpcio.txt"),
         &expect![[r"
         > 0 grpc POST /shop.Cart/Get | host: 127.0.0.1:19114 | content-type: application/grpc | user-agent: grpc-python/1.85.1 grpc-c/58.0.0 (linux; chttp2) | traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000001-01 | x-tenant-id: acme
-        < 0 grpc 200 incomplete
+        < 0 grpc 200 | content-type: application/grpc
         > 1 grpc POST /shop.Cart/Fail | host: 127.0.0.1:19114 | content-type: application/grpc | user-agent: grpc-python/1.85.1 grpc-c/58.0.0 (linux; chttp2) | traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000002-00 | x-tenant-id: acme
         < 1 grpc 503 | content-type: application/grpc
         > 2 grpc POST /shop.Cart/Missing | host: 127.0.0.1:19114 | content-type: application/grpc | user-agent: grpc-python/1.85.1 grpc-c/58.0.0 (linux; chttp2) | traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000003-01 | x-tenant-id: acme
         < 2 grpc 404 | content-type: application/grpc
         > 3 grpc POST /shop.Cart/Watch | host: 127.0.0.1:19114 | content-type: application/grpc | user-agent: grpc-python/1.85.1 grpc-c/58.0.0 (linux; chttp2) | traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000004-00 | x-tenant-id: acme
-        < 3 grpc 200 incomplete
+        < 3 grpc 200 | content-type: application/grpc
         > 4 grpc POST /shop.Cart/Watch2 | host: 127.0.0.1:19114 | content-type: application/grpc | user-agent: grpc-python/1.85.1 grpc-c/58.0.0 (linux; chttp2) | traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000005-01 | x-tenant-id: acme
-        < 4 grpc 500 incomplete
+        < 4 grpc 500 | content-type: application/grpc
         > 5 grpc POST /shop.Cart/Get | host: 127.0.0.1:19114 | content-type: application/grpc | user-agent: grpc-python/1.85.1 grpc-c/58.0.0 (linux; chttp2) | grpc-trace-bin: \x00\x00\x00K\xf9/5w\xb3M\xa6\xa3\xce\x92\x9d\x0e\x0eG6\x01\x00\xf0g\xaa\x0b\xa9\x02\xb7\x02\x01 | x-tenant-id: beta
-        < 5 grpc 200 incomplete
+        < 5 grpc 200 | content-type: application/grpc
     "]],
     );
 }

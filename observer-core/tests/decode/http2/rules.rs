@@ -99,6 +99,21 @@ fn joined_late_what_was_named_before_is_hidden_and_what_is_named_again_is_known(
 }
 
 #[test]
+fn what_looks_like_the_header_of_a_frame_hides_nothing_that_follows() {
+    let header = frame(1, 5, 1, &[0; 8])[..9].to_vec();
+    let runs =
+        [&header[..], b"some text", b"GET /a HTTP/1.1\r\nhost: a\r\n\r\n"].map(|bytes| (End::First, bytes.to_vec()));
+    let behind = [runs[0].clone(), runs[2].clone()];
+    let mut missing = cut(&runs, |_| usize::MAX);
+    missing.remove(1);
+    for pieces in [cut(&runs, |_| usize::MAX), cut(&behind, |_| usize::MAX), missing] {
+        let (lines, anomalies) = tell(Fidelity::Heads, &pieces);
+        assert_eq!(lines, ["> 0 http/1.1 GET /a | host: a"], "{pieces:?}");
+        assert_eq!(anomalies, Anomalies { unpaired: 1, ..Anomalies::default() });
+    }
+}
+
+#[test]
 fn a_lost_request_is_counted_and_the_next_one_is_told_with_what_is_known() {
     let mut ends = Ends::new();
     ends.request(1, "/a", &[("x-tenant-id", "acme")]);
@@ -183,15 +198,18 @@ fn a_block_that_is_too_long_is_counted_and_makes_the_table_unknown() {
 #[test]
 fn a_response_of_grpc_is_told_with_its_trailers() {
     let mut ends = Ends::new();
-    for stream in [1, 3, 5, 7] {
+    for stream in [1, 3, 5, 7, 9] {
         ends.call(stream);
     }
     let head = [(":status", "200"), ("content-type", "application/grpc")];
     ends.headers(End::Second, 1, 0, &head);
-    ends.headers(End::Second, 3, 0, &head);
+    ends.headers(End::Second, 3, 0, &[&head[..], &[("x-tenant-id", "head")]].concat());
     ends.headers(End::Second, 5, END_STREAM, &[&head[..], &[("grpc-status", "13")]].concat());
     ends.data(End::Second, 1, 0);
     ends.headers(End::Second, 3, END_STREAM, &[("grpc-status", "5")]);
+    // What the trailers say counts.
+    ends.headers(End::Second, 9, 0, &[&head[..], &[("x-tenant-id", "head")]].concat());
+    ends.headers(End::Second, 9, END_STREAM, &[("grpc-status", "2"), ("x-tenant-id", "trailers")]);
     ends.headers(End::Second, 1, END_STREAM, &[("grpc-status", "0")]);
     // A proxy answers for the server.
     ends.headers(End::Second, 7, 0, &[(":status", "502"), ("content-type", "text/html")]);
@@ -203,9 +221,11 @@ fn a_response_of_grpc_is_told_with_its_trailers() {
         > 1 grpc POST /s/M | content-type: application/grpc
         > 2 grpc POST /s/M | content-type: application/grpc
         > 3 grpc POST /s/M | content-type: application/grpc
+        > 4 grpc POST /s/M | content-type: application/grpc
         < 2 grpc 500 | content-type: application/grpc
-        < 1 grpc 404 incomplete
-        < 0 grpc 200 incomplete
+        < 1 grpc 404 | content-type: application/grpc | x-tenant-id: head
+        < 4 grpc 500 | x-tenant-id: trailers | content-type: application/grpc
+        < 0 grpc 200 | content-type: application/grpc
         < 3 http/2 502 | content-type: text/html
     "]],
     );
@@ -226,7 +246,11 @@ fn a_stream_that_goes_on_for_long_is_told_once_its_head_is_old_and_once_more_whe
     let (lines, _) = tell(Fidelity::Heads, &pieces);
     assert_eq!(
         lines,
-        ["> 0 grpc POST /s/M | content-type: application/grpc", "< 0 grpc ? incomplete", "< 0 grpc 503 incomplete"]
+        [
+            "> 0 grpc POST /s/M | content-type: application/grpc",
+            "< 0 grpc ? | content-type: application/grpc",
+            "< 0 grpc 503 incomplete"
+        ]
     );
 }
 

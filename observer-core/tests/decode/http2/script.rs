@@ -169,11 +169,10 @@ impl Writer<'_> {
             self.block(End::Second, number, &[(":status", "103".into())].into(), exchange, false);
         }
         let tenant = ("x-tenant-id", format!("r{number}"));
-        let grpc = if exchange.grpc { "grpc" } else { "http/2" };
         if !exchange.grpc {
             let fields = vec![(":status", exchange.status.to_string()), ("content-type", "text/plain".into()), tenant];
             let line =
-                format!("< {number} {grpc} {} | content-type: text/plain | x-tenant-id: r{number}", exchange.status);
+                format!("< {number} http/2 {} | content-type: text/plain | x-tenant-id: r{number}", exchange.status);
             self.script.lines.push(line);
             self.block(End::Second, number, &fields, exchange, exchange.body.is_empty());
             return self.body(End::Second, number, exchange, true);
@@ -183,18 +182,20 @@ impl Writer<'_> {
             404 => "5",
             _ => "14",
         };
-        let mut fields = vec![(":status", "200".into()), ("content-type", "application/grpc".into())];
+        let mut fields = vec![(":status", "200".into()), ("content-type", "application/grpc".into()), tenant];
         let trailers = vec![("grpc-status", grpc_status.into()), ("grpc-message", "m".into())];
+        let line =
+            format!("< {number} grpc {} | content-type: application/grpc | x-tenant-id: r{number}", exchange.status);
         if exchange.body.is_empty() {
             // Trailers alone.
             fields.extend(trailers);
-            self.script.lines.push(format!("< {number} {grpc} {} | content-type: application/grpc", exchange.status));
+            self.script.lines.push(line);
             return self.block(End::Second, number, &fields, exchange, true);
         }
         self.block(End::Second, number, &fields, exchange, false);
         self.body(End::Second, number, exchange, false);
         self.block(End::Second, number, &trailers, exchange, true);
-        self.script.lines.push(format!("< {number} {grpc} {} incomplete", exchange.status));
+        self.script.lines.push(line);
     }
 
     fn block(&mut self, from: End, number: usize, fields: &Fields<'_>, exchange: &Exchange, ends: bool) {

@@ -4,14 +4,18 @@ pub(super) mod host;
 pub(super) mod privileges;
 mod show;
 mod system;
+mod tls;
 mod unseen;
+
+use std::borrow::Cow;
 
 use serde::Serialize;
 
 use crate::cli::args::{DoctorArgs, Format};
 use crate::cli::exit::{Failure, Outcome, Status};
 use crate::cli::{style_of_stdout, write_out};
-use crate::config::{Config, SourceName};
+use crate::config::{Capture, Config, SourceName};
+use crate::tls::survey;
 
 use host::Host;
 
@@ -36,7 +40,7 @@ type Found = Result<String, Reason>;
 /// What was found about one thing.
 #[derive(Debug, Serialize)]
 struct Check {
-    name: &'static str,
+    name: Cow<'static, str>,
     state: State,
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +66,8 @@ struct Examination {
     plaintext: bool,
     host: Vec<Check>,
     sources: Vec<Check>,
+    /// The processes that use TLS libraries.
+    tls: Vec<Check>,
     unseen: Vec<Check>,
 }
 
@@ -83,12 +89,8 @@ const HOST: [HostCheck; 7] = [
 ];
 
 /// What may carry traffic that no source shows.
-const UNSEEN: [(&str, Look); 4] = [
-    ("TLS", unseen::tls),
-    ("QUIC", unseen::quic),
-    ("Unix sockets", unseen::unix_sockets),
-    ("sockmap", unseen::sockmap),
-];
+const UNSEEN: [(&str, Look); 3] =
+    [("QUIC", unseen::quic), ("Unix sockets", unseen::unix_sockets), ("sockmap", unseen::sockmap)];
 
 /// Examines this host.
 ///
@@ -110,13 +112,13 @@ pub fn run(args: &DoctorArgs) -> Outcome {
 }
 
 fn examine(host: &Host, config: &Config) -> Examination {
-    let check = |name, found: Found, otherwise| match found {
-        Ok(detail) => Check { name, state: State::Ok, detail, remedy: None },
-        Err(reason) => Check { name, state: otherwise, detail: reason.why, remedy: Some(reason.remedy) },
+    let check = |name: &'static str, found: Found, otherwise| match found {
+        Ok(detail) => Check { name: name.into(), state: State::Ok, detail, remedy: None },
+        Err(reason) => Check { name: name.into(), state: otherwise, detail: reason.why, remedy: Some(reason.remedy) },
     };
     let general =
         HOST.iter().map(|one| check(one.name, (one.look)(host), if one.needed { State::No } else { State::Note }));
-    let mut plaintext = false;
+    let (mut plaintext, mut tls) = (false, Vec::new());
     let mut sources = Vec::new();
     for source in SourceName::ALL {
         let found = if config.capture.wants(source) {
@@ -128,13 +130,18 @@ fn examine(host: &Host, config: &Config) -> Examination {
         } else {
             Err(Reason::new("left out by capture.sources", "add it there to use it"))
         };
+        if found.is_ok() && source == SourceName::Tls && host.is_live() {
+            let Capture { tls_leave, cgroup, .. } = &config.capture;
+            let (processes, whole) = survey(tls::PATIENCE, tls_leave, cgroup.as_deref());
+            tls = tls::checks(processes, whole);
+        }
         plaintext |= found.is_ok() && source != SourceName::Tls;
-        let otherwise =
-            if source == SourceName::Tls || !config.capture.wants(source) { State::Note } else { State::No };
+        let asked_for = config.capture.sources.contains(&source) || source != SourceName::Tls;
+        let otherwise = if asked_for && config.capture.wants(source) { State::No } else { State::Note };
         sources.push(check(source.as_str(), found, otherwise));
     }
     let unseen = UNSEEN.iter().map(|(name, look)| check(name, look(host), State::Note));
-    Examination { plaintext, host: general.collect(), sources, unseen: unseen.collect() }
+    Examination { plaintext, host: general.collect(), sources, tls, unseen: unseen.collect() }
 }
 
 #[cfg(test)]

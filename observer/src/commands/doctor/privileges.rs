@@ -9,6 +9,7 @@ use crate::config::SourceName;
 /// Capabilities by their bit (linux/capability.h).
 const CAP_NET_ADMIN: (u32, &str) = (12, "CAP_NET_ADMIN");
 const CAP_NET_RAW: (u32, &str) = (13, "CAP_NET_RAW");
+const CAP_SYS_PTRACE: (u32, &str) = (19, "CAP_SYS_PTRACE");
 const CAP_SYS_ADMIN: (u32, &str) = (21, "CAP_SYS_ADMIN");
 const CAP_PERFMON: (u32, &str) = (38, "CAP_PERFMON");
 const CAP_BPF: (u32, &str) = (39, "CAP_BPF");
@@ -40,7 +41,12 @@ pub(in crate::commands) fn can_run(source: SourceName, host: &Host) -> Found {
                 }
             })
         }
-        SourceName::Tls => Err(Reason::new("not part of this version", "plaintext behind a TLS proxy is observed")),
+        SourceName::Tls => {
+            system::kernel(host)?;
+            system::uprobes(host)?;
+            needs(host, &[CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE])?;
+            Ok("what OpenSSL, BoringSSL, GnuTLS, Go and rustls carry, in clear, where they can be probed".to_owned())
+        }
     }
 }
 

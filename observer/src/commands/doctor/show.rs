@@ -12,10 +12,11 @@ pub(super) fn table(examination: &Examination, style: Style) -> String {
     let sections = [
         ("THIS HOST", &examination.host),
         ("SOURCES", &examination.sources),
+        ("TLS LIBRARIES", &examination.tls),
         ("WHAT WILL NOT BE SEEN", &examination.unseen),
     ];
     let mut text = String::new();
-    for (title, checks) in sections {
+    for (title, checks) in sections.into_iter().filter(|(_, checks)| !checks.is_empty()) {
         let _ = write!(text, "{title}\n{}\n\n", section(checks, style));
     }
     text.push_str(if examination.plaintext {
@@ -45,7 +46,7 @@ fn section(checks: &[Check], style: Style) -> String {
             None => check.detail.clone(),
         };
         table.add_row([
-            Cell::new(check.name),
+            Cell::new(&check.name),
             Cell::new(word).fg(color).add_attribute(Attribute::Bold),
             Cell::new(detail),
         ]);

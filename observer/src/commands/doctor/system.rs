@@ -26,6 +26,20 @@ pub(super) fn ring_buffer(host: &Host) -> Found {
     }
 }
 
+/// Programs in user space can be probed, and this program knows their registers.
+pub(super) fn uprobes(host: &Host) -> Found {
+    if !cfg!(target_arch = "x86_64") {
+        return Err(Reason::new(
+            "TLS libraries are probed on x86-64 alone",
+            "plaintext behind a TLS proxy is observed",
+        ));
+    }
+    if !host.path("sys/bus/event_source/devices/uprobe").exists() {
+        return Err(Reason::new("this kernel has no uprobes", "boot a kernel with CONFIG_UPROBE_EVENTS"));
+    }
+    Ok("available".to_owned())
+}
+
 /// cgroup v2 is mounted.
 pub(super) fn cgroup(host: &Host) -> Found {
     let Some(mount) = host.cgroup2_mount() else {
@@ -39,18 +53,28 @@ pub(super) fn cgroup(host: &Host) -> Found {
 }
 
 /// Kernel lockdown does not matter to the programs; it explains what other tools cannot do here.
-#[expect(clippy::unnecessary_wraps, reason = "every check has the same shape")]
 pub(super) fn lockdown(host: &Host) -> Found {
     let text = host.text("sys/kernel/security/lockdown").unwrap_or_default();
     let mode = text.split(['[', ']']).nth(1).unwrap_or("none");
-    Ok(if mode == "none" { mode.to_owned() } else { format!("{mode}: does not matter, no kernel memory is read") })
+    match mode {
+        "none" => Ok(mode.to_owned()),
+        "integrity" => Ok(format!("{mode}: does not matter, no kernel memory is written")),
+        _ => Err(Reason::new(
+            format!("{mode}: no kernel memory can be read: which connection a session of TLS belongs to is not known"),
+            "boot with lockdown=integrity where peers of TLS sessions must be told by address",
+        )),
+    }
 }
 
-/// Type information of the kernel is not needed.
-#[expect(clippy::unnecessary_wraps, reason = "every check has the same shape")]
+/// Type information of the kernel: it leads from a session of TLS to its socket, and is needed for nothing else.
 pub(super) fn btf(host: &Host) -> Found {
-    let there = host.path("sys/kernel/btf/vmlinux").exists();
-    Ok(if there { "available; not needed" } else { "missing; not needed" }.to_owned())
+    if host.path("sys/kernel/btf/vmlinux").exists() {
+        return Ok("available".to_owned());
+    }
+    Err(Reason::new(
+        "missing: which connection a session of TLS belongs to is not known",
+        "boot a kernel with CONFIG_DEBUG_INFO_BTF where peers of TLS sessions must be told by address",
+    ))
 }
 
 /// Run-time statistics of programs.

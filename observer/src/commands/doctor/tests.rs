@@ -38,32 +38,32 @@ fn a_host_that_allows_everything() {
             ("proc/sys/kernel/bpf_stats_enabled", "1\n"),
             ("sys/kernel/security/lockdown", "none [integrity] confidentiality\n"),
             ("sys/kernel/btf/vmlinux", ""),
+            ("sys/bus/event_source/devices/uprobe/type", "9\n"),
         ],
         true,
-        &expect![[r"
+        &expect![[r#"
             THIS HOST
              kernel               ok  6.12.0
              privileges           ok  CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN, CAP_NET_RAW
              ring buffer          ok  available
              cgroup v2            ok  /sys/fs/cgroup
-             lockdown             ok  integrity: does not matter, no kernel memory is read
-             BTF                  ok  available; not needed
+             lockdown             ok  integrity: does not matter, no kernel memory is written
+             BTF                  ok  available
              run-time statistics  ok  on
 
             SOURCES
-             cgroup         ok    plaintext of every container and network namespace, by /sys/fs/cgroup
-             socket-filter  ok    plaintext of this network namespace; used where cgroup cannot be
-             tls            note  not part of this version
-                                  → plaintext behind a TLS proxy is observed
+             cgroup         ok  plaintext of every container and network namespace, by /sys/fs/cgroup
+             socket-filter  ok  plaintext of this network namespace; used where cgroup cannot be
+             tls            ok  what OpenSSL, BoringSSL, GnuTLS, Go and rustls carry, in clear, where they can
+                                be probed
 
             WHAT WILL NOT BE SEEN
-             TLS           ok  nothing listens on the usual ports
              QUIC          ok  nothing listens on UDP 443
              Unix sockets  ok  nothing listens on one
              sockmap       ok  not looked at
 
             Plaintext HTTP can be observed here: observer diagnose
-        "]],
+        "#]],
     );
 }
 
@@ -97,7 +97,9 @@ fn a_user_without_privileges_on_a_hybrid_host_with_things_that_cannot_be_seen() 
              ring buffer          ok    available
              cgroup v2            ok    /sys/fs/cgroup/unified (hybrid: version 1 is mounted too)
              lockdown             ok    none
-             BTF                  ok    missing; not needed
+             BTF                  note  missing: which connection a session of TLS belongs to is not known
+                                        → boot a kernel with CONFIG_DEBUG_INFO_BTF where peers of TLS sessions
+                                        must be told by address
              run-time statistics  note  off: observer_kernel_seconds_total stays at zero
                                         → sysctl kernel.bpf_stats_enabled=1, where their cost of some 60 ns a
                                         packet is fine
@@ -109,12 +111,10 @@ fn a_user_without_privileges_on_a_hybrid_host_with_things_that_cannot_be_seen() 
              socket-filter  NO    this process lacks CAP_BPF, CAP_NET_RAW, CAP_PERFMON
                                   → run as root, or give the program CAP_BPF, CAP_NET_RAW, CAP_PERFMON (setcap,
                                   systemd AmbientCapabilities, or the pod's securityContext)
-             tls            note  not part of this version
-                                  → plaintext behind a TLS proxy is observed
+             tls            note  this kernel has no uprobes
+                                  → boot a kernel with CONFIG_UPROBE_EVENTS
 
             WHAT WILL NOT BE SEEN
-             TLS           note  a process listens on TCP 443: encrypted traffic is not observed yet
-                                 → observe the plaintext side of the TLS proxy
              QUIC          note  a process listens on UDP 443: HTTP/3 is not observed
                                  → what the proxy sends on over TCP is observed
              Unix sockets  note  processes listen on Unix sockets (1: processes of other users): requests over
@@ -144,7 +144,9 @@ fn the_least_that_the_socket_filter_takes() {
              ring buffer          ok    available
              cgroup v2            ok    /sys/fs/cgroup
              lockdown             ok    none
-             BTF                  ok    missing; not needed
+             BTF                  note  missing: which connection a session of TLS belongs to is not known
+                                        → boot a kernel with CONFIG_DEBUG_INFO_BTF where peers of TLS sessions
+                                        must be told by address
              run-time statistics  note  off: observer_kernel_seconds_total stays at zero
                                         → sysctl kernel.bpf_stats_enabled=1, where their cost of some 60 ns a
                                         packet is fine
@@ -155,11 +157,10 @@ fn the_least_that_the_socket_filter_takes() {
                                   (setcap, systemd AmbientCapabilities, or the pod's securityContext)
              socket-filter  ok    plaintext of this network namespace, without the owners of short connections:
                                   this process lacks CAP_NET_ADMIN
-             tls            note  not part of this version
-                                  → plaintext behind a TLS proxy is observed
+             tls            note  this kernel has no uprobes
+                                  → boot a kernel with CONFIG_UPROBE_EVENTS
 
             WHAT WILL NOT BE SEEN
-             TLS           ok  nothing listens on the usual ports
              QUIC          ok  nothing listens on UDP 443
              Unix sockets  ok  nothing listens on one
              sockmap       ok  not looked at
@@ -175,38 +176,39 @@ fn a_kernel_that_is_too_old_without_cgroup_v2() {
         "4.19.0",
         &[("proc/self/status", "CapEff:\t000001ffffffffff\n")],
         false,
-        &expect![[r"
-        THIS HOST
-         kernel               NO    4.19.0 is older than 5.10
-                                    → boot a kernel from 5.10 on
-         privileges           ok    CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN, CAP_NET_RAW
-         ring buffer          NO    not before 5.8
-                                    → boot a kernel from 5.10 on
-         cgroup v2            note  cgroup v2 is not mounted
-                                    → mount it (mount -t cgroup2 none /sys/fs/cgroup/unified); without it
-                                    only the socket filter works
-         lockdown             ok    none
-         BTF                  ok    missing; not needed
-         run-time statistics  note  off: observer_kernel_seconds_total stays at zero
-                                    → sysctl kernel.bpf_stats_enabled=1, where their cost of some 60 ns a
-                                    packet is fine
+        &expect![[r#"
+            THIS HOST
+             kernel               NO    4.19.0 is older than 5.10
+                                        → boot a kernel from 5.10 on
+             privileges           ok    CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN, CAP_NET_RAW
+             ring buffer          NO    not before 5.8
+                                        → boot a kernel from 5.10 on
+             cgroup v2            note  cgroup v2 is not mounted
+                                        → mount it (mount -t cgroup2 none /sys/fs/cgroup/unified); without it
+                                        only the socket filter works
+             lockdown             ok    none
+             BTF                  note  missing: which connection a session of TLS belongs to is not known
+                                        → boot a kernel with CONFIG_DEBUG_INFO_BTF where peers of TLS sessions
+                                        must be told by address
+             run-time statistics  note  off: observer_kernel_seconds_total stays at zero
+                                        → sysctl kernel.bpf_stats_enabled=1, where their cost of some 60 ns a
+                                        packet is fine
 
-        SOURCES
-         cgroup         NO    4.19.0 is older than 5.10
-                              → boot a kernel from 5.10 on
-         socket-filter  NO    4.19.0 is older than 5.10
-                              → boot a kernel from 5.10 on
-         tls            note  not part of this version
-                              → plaintext behind a TLS proxy is observed
+            SOURCES
+             cgroup         NO    4.19.0 is older than 5.10
+                                  → boot a kernel from 5.10 on
+             socket-filter  NO    4.19.0 is older than 5.10
+                                  → boot a kernel from 5.10 on
+             tls            note  4.19.0 is older than 5.10
+                                  → boot a kernel from 5.10 on
 
-        WHAT WILL NOT BE SEEN
-         TLS           ok  nothing listens on the usual ports
-         QUIC          ok  nothing listens on UDP 443
-         Unix sockets  ok  nothing listens on one
-         sockmap       ok  not looked at
+            WHAT WILL NOT BE SEEN
+             QUIC          ok  nothing listens on UDP 443
+             Unix sockets  ok  nothing listens on one
+             sockmap       ok  not looked at
 
-        Plaintext HTTP cannot be observed live here; observer replay works on capture files all the same.
-    "]],
+            Plaintext HTTP cannot be observed live here; observer replay works on capture files all the same.
+        "#]],
     );
 }
 

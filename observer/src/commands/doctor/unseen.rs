@@ -6,31 +6,13 @@ use std::fmt::Write as _;
 use super::host::Host;
 use super::{Found, Reason};
 
-/// Ports on which TLS is usual. Only a hint for a person: what is decoded goes by content, never by port.
-const TLS_PORTS: [u16; 3] = [443, 6443, 8443];
 const QUIC_PORT: u16 = 443;
 /// Listeners named in one line.
 const NAMED_MAX: usize = 4;
 
-/// Listeners on TLS ports.
-pub(super) fn tls(host: &Host) -> Found {
-    /// TCP_LISTEN (linux net/tcp_states.h).
-    const LISTEN: &str = "0A";
-    let mut ports = local_ports(host, &["proc/net/tcp", "proc/net/tcp6"], Some(LISTEN));
-    ports.retain(|port| TLS_PORTS.contains(port));
-    if ports.is_empty() {
-        return Ok("nothing listens on the usual ports".to_owned());
-    }
-    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
-    Err(Reason::new(
-        format!("a process listens on TCP {}: encrypted traffic is not observed yet", ports.join(", ")),
-        "observe the plaintext side of the TLS proxy",
-    ))
-}
-
 /// UDP sockets on port 443.
 pub(super) fn quic(host: &Host) -> Found {
-    if local_ports(host, &["proc/net/udp", "proc/net/udp6"], None).contains(&QUIC_PORT) {
+    if local_ports(host, &["proc/net/udp", "proc/net/udp6"]).contains(&QUIC_PORT) {
         Err(Reason::new(
             "a process listens on UDP 443: HTTP/3 is not observed",
             "what the proxy sends on over TCP is observed",
@@ -40,16 +22,14 @@ pub(super) fn quic(host: &Host) -> Found {
     }
 }
 
-/// Local ports of the sockets in these tables, in this state.
-fn local_ports(host: &Host, tables: &[&str], state: Option<&str>) -> BTreeSet<u16> {
+/// Local ports of the sockets in these tables.
+fn local_ports(host: &Host, tables: &[&str]) -> BTreeSet<u16> {
     let mut ports = BTreeSet::new();
     for table in tables {
-        // "  sl  local_address rem_address   st …": the address is hexadecimal, IP:port (Documentation/networking/proc_net_tcp.rst).
+        // "  sl  local_address …": the address is hexadecimal, IP:port (Documentation/networking/proc_net_tcp.rst).
         for line in host.text(table).unwrap_or_default().lines().skip(1) {
-            let fields: Vec<&str> = line.split_ascii_whitespace().take(4).collect();
-            let [_, local, _, found] = fields[..] else { continue };
-            let port = local.rsplit(':').next().and_then(|hex| u16::from_str_radix(hex, 16).ok());
-            ports.extend(port.filter(|_| state.is_none_or(|state| state == found)));
+            let local = line.split_ascii_whitespace().nth(1);
+            ports.extend(local.and_then(|local| u16::from_str_radix(local.rsplit(':').next()?, 16).ok()));
         }
     }
     ports

@@ -151,12 +151,41 @@ impl Page {
     }
 
     pub(super) fn errors(&self, report: &Report) -> Option<String> {
-        let columns = [("service", false), ("tenant", false), ("error responses", true), ("not sampled", true)];
-        let rows = report
-            .errors
-            .iter()
-            .map(|line| vec![name(&line.service), name(&line.tenant), number(line.responses), bad(line.unsampled)]);
+        let mut columns = vec![("service", false), ("tenant", false), ("error responses", true), ("not sampled", true)];
+        let weighed = report.errors.iter().any(|line| line.below_one > 0);
+        if weighed {
+            columns.push(("weight below 1", true));
+        }
+        let rows = report.errors.iter().map(|line| {
+            let mut row = vec![name(&line.service), name(&line.tenant), number(line.responses), bad(line.unsampled)];
+            if weighed {
+                row.push(bad(line.below_one));
+            }
+            row
+        });
         self.section("ERRORS", &columns, rows.collect())
+    }
+
+    pub(super) fn slow(&self, report: &Report) -> Option<String> {
+        let columns = [
+            ("service", false),
+            ("tenant", false),
+            ("longer than", true),
+            ("responses", true),
+            ("not sampled", true),
+            ("weight below 1", true),
+        ];
+        let rows = report.slow.iter().map(|line| {
+            vec![
+                name(&line.service),
+                name(&line.tenant),
+                Cell::new(format!("{} s", line.threshold_seconds)),
+                number(line.responses),
+                bad(line.unsampled),
+                bad(line.below_one),
+            ]
+        });
+        self.section("SLOW: responses over the declared time", &columns, rows.collect())
     }
 
     pub(super) fn rules(&self, report: &Report) -> Option<String> {

@@ -5,17 +5,17 @@ use std::fmt::Write;
 use observer_core::ids::ServiceId;
 use observer_core::message::{End, Message, Protocol, Record, RequestHead, Way};
 use observer_core::names::Names;
-use observer_core::propagation::{Hidden, is_telemetry_topic};
+use observer_core::propagation::{Hidden, Owner, Route, is_telemetry_topic};
 use observer_core::time::Timestamp;
 
 use super::super::link::Link;
-use super::super::parties::{EndAt, Known, Parties, Party};
+use super::super::parties::{EndAt, Known, Parties, Party, UNSPECIFIED};
 use super::super::place;
-use super::{Request, Stages};
+use super::{Handed, Request, Stages, WORKLOADS_MAX};
 
 impl Stages {
-    /// A record passes between a client and a broker. The broker itself neither receives it nor sends it on: what a producer
-    /// sends goes to the topic, what a consumer receives comes from there.
+    /// A record passes between a client and a broker. The broker itself neither receives it nor sends it on, nor does what passes
+    /// it on to a broker: what a producer sends goes to the topic, what a consumer receives comes from there.
     pub(super) fn record(
         &mut self,
         message: &Message<'_>,
@@ -28,7 +28,8 @@ impl Stages {
         let head = RequestHead { method: "", path: topic, headers, complete };
         let client = self.client_of_broker(message, way, (link, known), ends, parties);
         let topic = self.topic(message.protocol, topic);
-        let Some(owner) = client.observed() else { return };
+        let Some(owner) = client else { return };
+        let client = Party::Observed(owner);
         let uncounted = is_telemetry_topic(head.path) || self.is_ignored(&head);
         let context = self.extractors.extract(&head);
         self.prefetch(&context, &[client]);
@@ -41,9 +42,15 @@ impl Stages {
         match way {
             Way::Produced => {
                 let ambiguous = parties.is_ambiguous(&ends[place(message.from)]);
-                self.sent(&request, client, topic, ambiguous);
+                let route = self.sent(&request, client, topic, ambiguous).route;
+                let all = self.fed.entry(topic).or_insert(route);
+                if *all == Route::UNSEEN {
+                    *all = route;
+                } else if route != Route::UNSEEN {
+                    *all = self.propagation.shared(*all, route);
+                }
             }
-            Way::Fetched => self.received(&request, owner, Party::Peer(topic), false),
+            Way::Fetched => self.received(&request, owner, Party::Peer(topic), Handed::default()),
         }
     }
 
@@ -89,7 +96,7 @@ impl Stages {
     ) {
         let client = self.client_of_broker(message, way, (link, known), ends, parties);
         let topic = self.topic(message.protocol, topic);
-        let Some(owner) = client.observed() else { return };
+        let Some(owner) = client else { return };
         match way {
             Way::Produced => self.ledger.unattributed(owner.service, topic, count),
             Way::Fetched => {
@@ -108,13 +115,37 @@ impl Stages {
         (link, known): (&mut Link, &mut Known),
         ends: &[EndAt; 2],
         parties: &mut Parties,
-    ) -> Party {
+    ) -> Option<Owner> {
         let client = if way == Way::Produced { message.from } else { message.from.other() };
         link.client = Some(client);
         if way == Way::Fetched {
             link.fetches();
         }
-        parties.party(known, (client, false), ends, None, &mut self.names)
+        let owner = parties.party(known, (client, false), ends, None, &mut self.names).observed()?;
+        let passes_on = self.brokers.contains(&(owner.workload, message.protocol)) && {
+            // A container may hold both a broker and its client.
+            let broker = parties.party(known, (client.other(), true), ends, None, &mut self.names);
+            broker.service() != owner.service
+        };
+        (!passes_on).then_some(owner)
+    }
+
+    /// An end of a connection serves records to the other: a broker, or what passes records on to one.
+    pub(in crate::pipeline) fn serves_records(
+        &mut self,
+        protocol: Protocol,
+        end: End,
+        known: &mut Known,
+        ends: &[EndAt; 2],
+        parties: &mut Parties,
+    ) {
+        let Some(owner) = parties.party(known, (end, true), ends, None, &mut self.names).observed() else { return };
+        let end = &ends[place(end)];
+        // The address below a session of some libraries is not known.
+        let serves = end.address == UNSPECIFIED || parties.serves(owner.workload, end.address);
+        if serves && !parties.is_ambiguous(end) && self.brokers.len() < WORKLOADS_MAX {
+            self.brokers.insert((owner.workload, protocol));
+        }
     }
 
     /// A topic as a peer: `kafka:orders`.

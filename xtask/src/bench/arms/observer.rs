@@ -2,7 +2,7 @@
 
 use super::{Finished, Tool};
 use crate::bench::process;
-use crate::bench::scene::{SERVICE, Scenario, Scene};
+use crate::bench::scene::{SERVICE, Scenario, Scene, Sources};
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -105,9 +105,13 @@ impl Drop for Observer {
 fn configured(scene: &Scene, ports: &[u16], metrics: SocketAddr) -> String {
     let services: Vec<String> = ports.iter().map(|port| format!("  - {{name: {SERVICE}, port: {port}}}\n")).collect();
     let audits = scene.files.path().join("audits");
+    let sources = match scene.sources {
+        Sources::Plain => "cgroup",
+        Sources::Tls => "cgroup, tls",
+    };
     let capture = match scene.scenario {
-        Scenario::BothEnds => "{sources: [cgroup]}".to_owned(),
-        Scenario::ServerEnd => format!("{{sources: [cgroup], cgroup: \"{}\"}}", scene.watched_path()),
+        Scenario::BothEnds => format!("{{sources: [{sources}]}}"),
+        Scenario::ServerEnd => format!("{{sources: [{sources}], cgroup: \"{}\"}}", scene.watched_path()),
     };
     format!(
         "services:\n{}capture: {capture}\nprometheus: {{listen: \"{metrics}\"}}\n\

@@ -192,9 +192,14 @@ pub(in crate::decode::http2) fn role(block: &[u8]) -> Option<Role> {
             }
             0..0x20 => 0x0f,
         };
-        match entry(reader.integer(first, prefix)?)? {
-            Entry::Static(":status", _) => return Some(Role::Responses),
-            Entry::Static(name, _) => return name.starts_with(':').then_some(Role::Requests),
+        let index = reader.integer(first, prefix)?;
+        if index == 0 && first < 0x80 {
+            let mut name = Vec::new();
+            reader.string()?.append_to(&mut name)?;
+            return role_of(&name);
+        }
+        match entry(index)? {
+            Entry::Static(name, _) => return role_of(name.as_bytes()),
             Entry::Dynamic(_) if first < 0x80 => {
                 reader.string()?;
             }
@@ -203,6 +208,15 @@ pub(in crate::decode::http2) fn role(block: &[u8]) -> Option<Role> {
         unknown = unknown.saturating_add(1);
     }
     None
+}
+
+/// Who sends a field of this name before all others.
+fn role_of(name: &[u8]) -> Option<Role> {
+    match name {
+        b":status" => Some(Role::Responses),
+        [b':', ..] => Some(Role::Requests),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ pub(super) const FIELD_BYTES_MAX: usize = 64 * 1024;
 /// Bytes that stay reserved from one block to the next.
 const RESERVED_BYTES: usize = 4096;
 /// Wanted headers kept of one block, besides the authority and a trace context by its shape: [`Wanted`] has room for all.
-/// tracestate, baggage and tenants come once or a few times; a head with more is told as not whole.
-const HEADERS_MAX: usize = 14;
+/// Trace contexts of every format take 22, baggage and tenants come once or a few times; a head with more is told as not whole.
+const HEADERS_MAX: usize = 30;
 
 /// The name of a field, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Name {
             b":status" => Self::Status,
             b"grpc-status" => Self::GrpcStatus,
             [b':', ..] => Self::Pseudo,
-            [first, ..] if interest.may_begin(*first) => interest.find(name).map_or(Self::Other, Self::Wanted),
+            _ if interest.may_begin(name) => interest.find(name).map_or(Self::Other, Self::Wanted),
             _ => Self::Other,
         }
     }

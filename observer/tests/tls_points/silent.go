@@ -1,0 +1,6 @@
+// A program that does no TLS.
+package main
+
+func main() {
+	println("hello")
+}
