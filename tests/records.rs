@@ -41,6 +41,8 @@ pub(crate) struct Outcome {
     pub(crate) logged: Facts,
     pub(crate) told: Facts,
     pub(crate) report: Report,
+    /// The report for people.
+    table: String,
 }
 
 /// A running broker.
@@ -125,12 +127,12 @@ impl Scene {
         customer.child.stdin.as_mut().context("it has an input")?.write_all(b"go\n")?;
         customer.hear("done")?;
         billing.hear("done")?;
-        let (report, _) = observer.stop()?;
+        let (report, table) = observer.stop()?;
 
         assert_eq!(report.capture.sources.join(", "), source);
-        assert_eq!(report.capture.lost, 0, "the observer lost records: {:?}", report.capture);
+        assert_eq!(report.capture.lost, 0, "the observer lost records:\n{table}");
         let (logged, told) = (read(&place, SERVICES.into_iter(), since_ns)?, reported(&report, &SERVICES));
-        Ok(Outcome { protocol, records: records(self.warming() + self.orders()), logged, told, report })
+        Ok(Outcome { protocol, records: records(self.warming() + self.orders()), logged, told, report, table })
     }
 
     /// How many orders there are before the observer may begin: each kind and each way once.
@@ -165,11 +167,11 @@ fn protocols<'a>(report: &'a Report, service: &str) -> BTreeSet<&'a str> {
 
 impl Outcome {
     pub(crate) fn assert_everything_is_exact(&self) {
-        let Self { protocol, logged, told, report, .. } = self;
-        assert_eq!(told.requests, logged.requests);
-        assert_eq!(told.received, logged.received);
-        assert_eq!(told.started, logged.started);
-        assert_eq!(told.hops, logged.hops);
+        let Self { protocol, logged, told, report, table, .. } = self;
+        assert_eq!(told.requests, logged.requests, "\n{table}");
+        assert_eq!(told.received, logged.received, "\n{table}");
+        assert_eq!(told.started, logged.started, "\n{table}");
+        assert_eq!(told.hops, logged.hops, "\n{table}");
         assert_eq!(protocols(report, "billing"), BTreeSet::from([*protocol]));
         let broker = reported(report, &["broker", "terminator"]);
         assert_eq!(broker, Facts::default());

@@ -36,7 +36,12 @@ pub(super) fn observe(
             pipeline.tick(now, &source.counters());
             ticked = now;
         }
-        if !beside(pipeline, source, now) || !more {
+        let goes_on = beside(pipeline, source, now);
+        if !goes_on && more {
+            // What happened until now may have come since the poll: a report alone takes milliseconds.
+            source.poll(PATIENCE, &mut |event| pipeline.event(&event))?;
+        }
+        if !goes_on || !more {
             return Ok(());
         }
     }
@@ -77,5 +82,62 @@ fn time_of(event: &Event<'_>) -> Option<Timestamp> {
         | Event::SessionBegins { at, .. }
         | Event::SessionEnds { at, .. } => Some(*at),
         Event::Socket(_) | Event::TlsProcess(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use observer_core::connection::{Address, Flow, Packet, Tap};
+
+    use super::*;
+    use crate::capture::SourceCounters;
+    use crate::config::Config;
+    use crate::pipeline::Mode;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n";
+
+    /// A source of which a request has just arrived, where that is set.
+    struct Arrives(Rc<Cell<bool>>);
+
+    impl Source for Arrives {
+        fn poll(&mut self, _patience: Duration, tell: &mut dyn FnMut(Event<'_>)) -> anyhow::Result<bool> {
+            if self.0.take() {
+                let end = |port| Address { ip: [127, 0, 0, 1].into(), port };
+                let packet = Packet {
+                    at: now(),
+                    flow: Flow { source: end(50_000), destination: end(80) },
+                    seq: 1,
+                    ack: None,
+                    wire_len: u32::try_from(REQUEST.len())?,
+                    bytes: REQUEST,
+                    link: None,
+                    tap: Tap::Wire,
+                    closes: false,
+                    resets: false,
+                    token: 0,
+                };
+                tell(Event::Packet { packet, cgroup: 0 });
+            }
+            Ok(true)
+        }
+
+        fn counters(&self) -> Vec<SourceCounters> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn what_arrives_until_it_is_told_to_stop_is_observed() {
+        let mut pipeline = Pipeline::new(&Config::default(), Mode::File);
+        let arrived = Rc::new(Cell::new(false));
+        observe(&mut Arrives(Rc::clone(&arrived)), &mut pipeline, &mut |_, _, _| {
+            arrived.set(true);
+            false
+        })
+        .unwrap();
+        assert_eq!(pipeline.report(now(), &[]).requests.len(), 1);
     }
 }
