@@ -3,6 +3,8 @@
 
 #[path = "secure/beside.rs"]
 mod beside;
+#[path = "secure/bssl.rs"]
+mod bssl;
 #[path = "secure/git.rs"]
 mod git;
 #[path = "secure/java.rs"]
