@@ -272,7 +272,9 @@ impl Stages {
                 self.traces.observe(&Sighting { at, service, tenant, point, trace_id, sampled, class, peer });
             }
         }
-        Handed { had_context: hop.cause.is_some_and(|cause| cause.trace.is_some()), route: hop.route }
+        // What is in doubt may be a timer's doing while something else is in flight.
+        let is_caused = hop.outcome != Outcome::Ambiguous;
+        Handed { had_context: is_caused && hop.cause.is_some_and(|cause| cause.trace.is_some()), route: hop.route }
     }
 
     /// How the trace of a request came to who sends it, where the sender's sight does not tell; `known`: whether it is seen elsewhere.
