@@ -79,7 +79,16 @@ impl Load {
         let owner = Owner { workload: WORKLOAD, service: ServiceId(1) };
         let context = Self::context(number, 2);
         let (method, path) = ("GET", "/stock/17");
-        let hop = Outbound { at, owner, peer: ServiceId(2), context: &context, tenant: TenantId(1), method, path };
+        let hop = Outbound {
+            at,
+            owner,
+            peer: ServiceId(2),
+            exchange: None,
+            context: &context,
+            tenant: TenantId(1),
+            method,
+            path,
+        };
         black_box(self.propagation.request_out(&hop));
         let ExchangeId { connection, number } = Self::exchange(number);
         black_box(self.propagation.response_out(&Answer {

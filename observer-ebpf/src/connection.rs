@@ -52,6 +52,29 @@ pub(crate) fn memory() -> u64 {
     member(task, Member::TaskMemory).unwrap_or(0)
 }
 
+/// What is known of a TCP socket that is being read.
+pub(crate) struct Read {
+    pub(crate) cookie: u64,
+    /// The sequence number behind the last byte that was read.
+    pub(crate) up_to: u32,
+    /// Whether anybody waits at it: a set of descriptors (epoll) does so as long as it has the socket, a thread as long as it is
+    /// asleep there, so that the one that reads never does.
+    pub(crate) is_awaited: bool,
+}
+
+/// What is known of the TCP socket whose `struct sock` this is, where offsets are known and its cookie was ever asked for.
+#[inline(always)]
+pub(crate) fn of_reader(sock: u64) -> Option<Read> {
+    if MEMBERS_KNOWN.load() == 0 {
+        return None;
+    }
+    let cookie = member(sock + offset(Member::SockCommon), Member::Cookie)?;
+    let queue = member::<u64>(sock, Member::SockWaiters)? + offset(Member::WaitersQueue);
+    let list = queue + offset(Member::QueueList);
+    let is_awaited = kernel::<u64>(list)? != list;
+    (cookie != 0).then_some(Read { cookie, up_to: member(sock, Member::ReadUpTo)?, is_awaited })
+}
+
 /// The connection of a session of the process that runs.
 #[inline(always)]
 pub(crate) fn of_session(session: u64, layout: u16) -> Option<Connection> {

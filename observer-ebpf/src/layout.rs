@@ -63,11 +63,19 @@ pub enum Member {
     Cookie,
     /// The memory of a task.
     TaskMemory,
+    /// Of a `struct sock`: those who wait at it.
+    SockWaiters,
+    /// Their queue.
+    WaitersQueue,
+    /// The list of that queue: it leads to itself where nobody waits.
+    QueueList,
+    /// Of a TCP socket: the sequence number behind the last byte that was read.
+    ReadUpTo,
 }
 
 impl Member {
     /// How many there are.
-    pub const COUNT: usize = 21;
+    pub const COUNT: usize = 25;
 
     /// Structure and member as the kernel's sources call them, in the order of their numbers.
     pub const NAMES: [(&'static str, &'static str); Self::COUNT] = [
@@ -92,7 +100,11 @@ impl Member {
         ("sock_common", "skc_v6_rcv_saddr"),
         ("sock_common", "skc_cookie"),
         ("task_struct", "mm"),
+        ("sock", "sk_wq"),
+        ("socket_wq", "wait"),
+        ("wait_queue_head", "head"),
+        ("tcp_sock", "copied_seq"),
     ];
 }
 
-const _: () = assert!(Member::TaskMemory as usize + 1 == Member::COUNT);
+const _: () = assert!(Member::ReadUpTo as usize + 1 == Member::COUNT);

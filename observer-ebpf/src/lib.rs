@@ -30,6 +30,8 @@ pub const TLS_PROCESSES: u32 = 1 << 12;
 /// Connections on which something like Redis passed that are remembered at once, the most recently used ones. Of one that is
 /// forgotten the next payload is told of as if it were the first, which may hide a client once more.
 pub const REDIS_CONNECTIONS_MAX: u32 = 1 << 14;
+/// Processes at once whose reading threads are told.
+pub const READERS_MAX: u32 = 64;
 /// Bytes of the ring buffer unless the loader sets another size.
 pub const RING_BYTES: u32 = 8 << 20;
 
@@ -46,6 +48,8 @@ pub mod map {
     pub const PORTS: &str = "PORTS";
     /// How often probes were hit, by process, one counter a CPU.
     pub const HITS: &str = "HITS";
+    /// The processes whose reading threads are told, by their ids (tgid in the initial pid namespace).
+    pub const READERS: &str = "READERS";
     /// Of the programs for TLS libraries alone: room that is taken as soon as the maps are made.
     pub const OF_TLS: [&str; 4] = ["CALLS", "SESSIONS", "DONE", HITS];
 }

@@ -22,6 +22,8 @@ mod payload;
 #[cfg(target_arch = "bpf")]
 mod piece;
 #[cfg(target_arch = "bpf")]
+mod reading;
+#[cfg(target_arch = "bpf")]
 mod ring;
 #[cfg(target_arch = "bpf")]
 mod rustls;
@@ -36,14 +38,17 @@ mod tls;
 
 #[cfg(target_arch = "bpf")]
 mod entry {
-    use aya_ebpf::macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops, socket_filter, uprobe, uretprobe};
+    use aya_ebpf::macros::{
+        cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint, sock_ops, socket_filter, uprobe, uretprobe,
+    };
     use aya_ebpf::programs::{
-        ProbeContext, RetProbeContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext,
+        ProbeContext, RawTracePointContext, RetProbeContext, SkBuffContext, SockAddrContext, SockContext,
+        SockOpsContext,
     };
     use observer_ebpf::layout::Layout;
     use observer_ebpf::record::{Kind, TAP_EGRESS, TAP_INGRESS, TAP_TLS, TAP_WIRE};
 
-    use crate::{frames, long, packet, rustls, socket, stream, tls};
+    use crate::{frames, long, packet, reading, rustls, socket, stream, tls};
 
     #[cgroup_skb(egress)]
     #[inline(always)]
@@ -314,6 +319,13 @@ mod entry {
         if let Some(plain) = tls::left(&ctx) {
             stream::observe::<TAP_TLS>(&plain);
         }
+        0
+    }
+
+    #[raw_tracepoint(tracepoint = "tcp_rcv_space_adjust")]
+    #[inline(always)]
+    pub fn reads(ctx: RawTracePointContext) -> i32 {
+        reading::observe(&ctx);
         0
     }
 

@@ -15,6 +15,8 @@ pub enum Hook {
     SocketOperations,
     /// A socket filter on a packet socket.
     Filter,
+    /// `tcp_rcv_space_adjust`, a raw tracepoint: in the context of the thread that reads from a TCP socket.
+    Reading,
     /// An instruction of a program in user space: attached where a TLS library is found.
     Probe,
     /// The only entry of this program array: another program leaves for it.
@@ -52,6 +54,8 @@ pub enum Gives {
     Tls,
     /// Whose a socket is, as soon as it is made.
     Owners,
+    /// Which thread reads what: attached only while that is asked for.
+    Readers,
 }
 
 impl Program {
@@ -65,7 +69,7 @@ impl Program {
 }
 
 /// Every program of the object. Socket hooks come first, so that no packet is seen of a socket that they missed.
-pub const PROGRAMS: [Program; 43] = [
+pub const PROGRAMS: [Program; 44] = [
     Program { name: "connect4", hook: Hook::SocketAddress, gives: Gives::Owners },
     Program { name: "connect6", hook: Hook::SocketAddress, gives: Gives::Owners },
     Program { name: "post_bind4", hook: Hook::Socket, gives: Gives::Owners },
@@ -138,6 +142,7 @@ pub const PROGRAMS: [Program; 43] = [
     Program { name: "tls_long", hook: Hook::Entry { array: "LONG_TLS", of: &Hook::Probe }, gives: Gives::Tls },
     Program { name: "tls_frames", hook: Hook::Entry { array: "FRAMES_TLS", of: &Hook::Probe }, gives: Gives::Tls },
     Program { name: "tls_stream", hook: Hook::Entry { array: "STREAM_TLS", of: &Hook::Probe }, gives: Gives::Tls },
+    Program { name: "reads", hook: Hook::Reading, gives: Gives::Readers },
     Program { name: "ingress", hook: Hook::Ingress, gives: Gives::Packets },
     Program { name: "egress", hook: Hook::Egress, gives: Gives::Packets },
     Program { name: "wire", hook: Hook::Filter, gives: Gives::Packets },

@@ -30,6 +30,9 @@ pub enum Kind {
     /// A payload of a connection on which its receiver has sent nothing since the programs run: it may be an answer of Redis, to
     /// a client that waited for it, or a request.
     Unasked = 13,
+    /// A thread has read from a TCP socket: `socket` is that, `token` the process (its higher half) and the thread, `seq` the
+    /// sequence number behind the last byte that was read.
+    Reads = 14,
 }
 
 impl Kind {
@@ -48,6 +51,7 @@ impl Kind {
             11 => Self::SessionEnds,
             12 => Self::SessionBegins,
             13 => Self::Unasked,
+            14 => Self::Reads,
             _ => return None,
         })
     }
@@ -71,6 +75,8 @@ pub const FLAG_CLOSES: u8 = 8;
 pub const FLAG_RESETS: u8 = 16;
 /// The packet acknowledges: without it `ack` says nothing.
 pub const FLAG_ACKNOWLEDGES: u8 = 32;
+/// Somebody waits at the socket that is read: another thread, or a set of descriptors (epoll).
+pub const FLAG_AWAITED: u8 = 64;
 
 /// Bytes of a command name, zeros at its end included (`TASK_COMM_LEN`, include/linux/sched.h).
 pub const COMMAND_BYTES: usize = 16;

@@ -22,14 +22,14 @@ use observer_core::decode::{Conversation, Fidelity, Piece, RecordBounds, Shared}
 use observer_core::ids::SocketId;
 use observer_core::limits::Limits;
 use observer_core::message::End;
-use observer_core::propagation::Hidden;
+use observer_core::propagation::{self, Hidden};
 use observer_core::time::Timestamp;
 use observer_ebpf::flow::LeftOut;
 use rustc_hash::FxHashSet;
 use std::time::Duration;
 
 use crate::attribute::Options;
-use crate::capture::{Event, SourceCounters};
+use crate::capture::{Event, Reading, SourceCounters};
 use crate::config::Config;
 use crate::output::snapshot::{Extras, MalformedCount, TableUse};
 use crate::tls::TlsProcess;
@@ -117,6 +117,8 @@ pub struct Pipeline {
     warned_at: Timestamp,
     overdue_at: Timestamp,
     left_out: Vec<(u64, LeftOut)>,
+    /// The processes whose reading threads are to be told, and whether the source knows.
+    readers: (Vec<u32>, bool),
     /// The open sockets whose connections were seen to begin.
     begun: FxHashSet<SocketId>,
     sessions: Sessions,
@@ -145,7 +147,13 @@ impl Pipeline {
             Mode::Live => Parties::host(config, Options::of_this_host()),
             Mode::File => Parties::file(config),
         };
-        Self::among(parties, config, mode)
+        let mut line = Self::among(parties, config, mode);
+        if mode == Mode::Live
+            && let Ok(processors) = aya::util::online_cpus()
+        {
+            line.stages.on_processors(u32::try_from(processors.len()).unwrap_or(u32::MAX));
+        }
+        line
     }
 
     fn among(parties: Parties, config: &Config, mode: Mode) -> Self {
@@ -169,6 +177,7 @@ impl Pipeline {
             warned_at: Timestamp::default(),
             overdue_at: Timestamp::default(),
             left_out: Vec::new(),
+            readers: (Vec::new(), true),
             begun: FxHashSet::default(),
             sessions: Sessions::default(),
         }
@@ -216,6 +225,11 @@ impl Pipeline {
                 self.sessions.ends(*session);
             }
             Event::TlsProcess(process) => self.tls_process(process),
+            Event::Reads(reading) => {
+                let Reading { at, socket, process, thread, up_to, is_awaited } = *reading;
+                let place = self.connections.of_socket(socket).map(|(connection, end)| (connection.id, end));
+                self.stages.reads(&propagation::Reading { at, process, thread, socket, place, up_to, is_awaited });
+            }
             Event::Socket(event) => {
                 if let Some(attribution) = self.parties.attribution() {
                     attribution.event(event);
@@ -229,6 +243,11 @@ impl Pipeline {
                     }
                     crate::capture::SocketEvent::Released { socket } => {
                         let at = self.window.map_or(Timestamp::default(), |(_, end)| end);
+                        if let Some((connection, end)) = self.connections.of_socket(*socket)
+                            && connection.state.link.client == Some(end.other())
+                        {
+                            self.stages.connection_gone(connection.id);
+                        }
                         self.connections.released(*socket, at);
                         self.stages.released(*socket);
                         self.begun.remove(socket);
@@ -264,6 +283,7 @@ impl Pipeline {
         let piece = Piece { at, from, seq, ack, wire_len, bytes, link };
         let Line { conversation, known, link: between, buffered_bytes: before, stream, .. } =
             &mut sight.connection.state;
+        between.packet_seq = session.is_none().then_some(packet.seq);
         let interest = stages.interest();
         let mut tell = |message: observer_core::message::Message<'_>| {
             stages.message(&message, id, (between, known), &ends, parties);
@@ -347,6 +367,12 @@ impl Pipeline {
         self.left_out.drain(..)
     }
 
+    /// The processes of which it is to be told which threads read (`Source::tell_readers`), where these are others than at the last call.
+    pub fn new_readers(&mut self) -> Option<&[u32]> {
+        let (readers, is_known) = &mut self.readers;
+        (!std::mem::replace(is_known, true)).then_some(readers)
+    }
+
     /// Lets time pass: some times a second.
     pub fn tick(&mut self, now: Timestamp, counters: &[SourceCounters]) {
         if self.mode == Mode::Live {
@@ -367,6 +393,13 @@ impl Pipeline {
             *buffered_bytes = buffered_bytes.saturating_sub(gone.state.buffered_bytes);
         });
         self.stages.tick(now);
+        let mut readers: Vec<u32> =
+            self.stages.watched().flat_map(|workload| self.parties.processes(workload)).collect();
+        readers.sort_unstable();
+        readers.dedup();
+        if readers != self.readers.0 {
+            self.readers = (readers, false);
+        }
         if now.since(self.overdue_at) >= OVERDUE_INTERVAL {
             self.overdue_at = now;
             self.overdue(now);

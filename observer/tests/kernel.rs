@@ -30,6 +30,8 @@ mod opaque;
 mod openssl;
 #[path = "kernel/pressure.rs"]
 mod pressure;
+#[path = "kernel/readers.rs"]
+mod readers;
 #[path = "kernel/reuse.rs"]
 mod reuse;
 #[path = "kernel/rustls.rs"]

@@ -30,13 +30,18 @@ const HERE: Site = Site::Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
 /// What a service is written in; each program says which manners it knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "each test has its own")]
 pub(crate) enum Kind {
     /// Flask, a thread for each request, and requests.
     Threads,
+    /// The same behind werkzeug: the thread that reads a request works on it and waits for what it calls.
+    Blocking,
     /// FastAPI, a task for each request, and httpx.
     Tasks,
     /// Express, and http or fetch.
     Node,
+    /// The same with a timer that asks everybody for news, without a context.
+    Polling,
     /// net/http, a goroutine for each request.
     Go,
     /// hyper, a future for each request.
@@ -54,9 +59,13 @@ impl Kind {
         };
         Ok(match self {
             Self::Threads => python("threads.py"),
+            Self::Blocking => python("../causal/blocking.py"),
             Self::Tasks => python("tasks.py"),
-            Self::Node => {
+            Self::Node | Self::Polling => {
                 let mut node = HERE.command(Path::new("node"));
+                if self == Self::Polling {
+                    node.arg("--require").arg(workspace().join("tests/causal/poller.js"));
+                }
                 node.arg(place.join("event_loop.js")).env("NODE_PATH", &runtimes.node_modules);
                 node.env("SHOP", workspace().join("demo/services/node"));
                 node

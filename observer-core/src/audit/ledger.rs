@@ -298,7 +298,7 @@ impl Ledger {
 
     /// Moves hops that were told with one outcome to the one that holds.
     pub fn correct(&mut self, correction: &Correction) {
-        let Correction { service, peer, from, to, count, examples, routes } = correction;
+        let Correction { service, peer, from, to, evidence, count, bare, examples, routes } = correction;
         let row = self.hops.at((*service, *peer));
         if let Some(counter) = row.outcomes.get_mut(index(*from)) {
             *counter = counter.saturating_sub(*count);
@@ -307,8 +307,8 @@ impl Ledger {
             *counter = counter.saturating_add(*count);
         }
         match (from, to) {
-            (Outcome::Ambiguous, Outcome::Lost) => row.doubtful = row.doubtful.saturating_sub(*count),
-            (Outcome::Lost, Outcome::Ambiguous) => row.doubtful = row.doubtful.saturating_add(*count),
+            (Outcome::Ambiguous, _) => row.doubtful = row.doubtful.saturating_sub(*bare),
+            (_, Outcome::Ambiguous) => row.doubtful = row.doubtful.saturating_add(*bare),
             _ => {}
         }
         let kind = |outcome: Outcome| match outcome {
@@ -323,7 +323,11 @@ impl Ledger {
         }
         if let Some(kind) = kind(*to) {
             let broken = self.breaks.at((*service, *peer, kind));
-            broken.window = broken.window.saturating_add(*count);
+            let counter = match evidence {
+                Evidence::Causal => &mut broken.causal,
+                Evidence::Window => &mut broken.window,
+            };
+            *counter = counter.saturating_add(*count);
             for example in examples {
                 let shown = example.sent.or(example.cause);
                 let trace = shown.map(|context| (context.trace_id, context.parent_id));

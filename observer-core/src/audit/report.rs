@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::path::Path;
 use super::runs::Runs;
+pub use crate::propagation::Evidence;
 use crate::sampling::{Point, Verdict};
 
 /// The value of `schema`.
@@ -389,16 +390,6 @@ pub struct Finding {
     /// What the service that breaks propagation runs, by program; empty where that is not known or the finding is of another kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<Runs>,
-}
-
-/// How the cause of a hop was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Evidence {
-    /// A thread, goroutine or task link proves it.
-    Causal,
-    /// Every request in flight agrees on it.
-    Window,
 }
 
 /// One example of a finding.

@@ -322,7 +322,17 @@ fn breaks_that_were_all_withdrawn_are_no_finding() {
     shop.hops(("checkout", "inventory"), Outcome::Lost, Sampled::Sampled, 7);
     let (service, peer) = (shop.service("checkout"), shop.service("inventory"));
     let (from, to, examples) = (Outcome::Lost, Outcome::Ambiguous, Vec::new());
-    shop.ledger.correct(&Correction { service, peer, from, to, count: 7, examples, routes: Vec::new() });
+    shop.ledger.correct(&Correction {
+        service,
+        peer,
+        from,
+        to,
+        evidence: Evidence::Window,
+        count: 7,
+        bare: 7,
+        examples,
+        routes: Vec::new(),
+    });
     check_findings(&shop.report(), &expect![""]);
 }
 

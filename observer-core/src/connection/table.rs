@@ -170,6 +170,12 @@ impl<State> Connections<State> {
         self.sockets.contains_key(&socket)
     }
 
+    /// The connection of which a socket holds an end, and which end.
+    pub fn of_socket(&self, socket: SocketId) -> Option<(&Connection<State>, End)> {
+        let &(key, end) = self.sockets.get(&socket)?;
+        Some((self.arena.get(key)?, end))
+    }
+
     /// A socket is gone. Its connection goes with the last of its sockets, a little later ([`Connections::expire`]).
     pub fn released(&mut self, socket: SocketId, at: Timestamp) {
         self.ends.remove(socket);

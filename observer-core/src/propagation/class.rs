@@ -5,7 +5,8 @@
 //! random moment the number in flight is, on average, the average number in flight. So with every hop the product of
 //! (number in flight now ÷ average number in flight) is a bet that a poller cannot win (Ville's inequality: it exceeds 1/α
 //! with a chance of at most α, ever), and that a class which follows requests does win. So is that of (whether any is in flight ÷ share
-//! of the time in which any is), which wins sooner where many are in flight at once.
+//! of the time in which any is), which wins sooner where many are in flight at once. And where threads prove the causes of hops
+//! (`threads.rs`), a class of which all that were looked at follow requests does.
 
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use rustc_hash::FxHashMap;
 
 use super::correction::{Corrections, Example};
 use super::load::{Load, Mark, Use, average};
+use super::threads::Doubt;
 use super::{Outcome, Route, shape};
+use crate::context::TraceContext;
 use crate::ids::ServiceId;
 use crate::time::Timestamp;
 
@@ -34,6 +37,9 @@ const APART: [(Duration, Duration); 3] = [
 const EXAMPLES_MAX: usize = 3;
 /// Routes kept of a class: the first that are met. What came by others counts without one.
 const ROUTES_MAX: usize = 8;
+/// The share of a class that may not follow requests at most, where it is shown by hops of which each is proven to do so: of a class
+/// with a larger share, as many in a row would be rarer than a false alarm.
+const STRANGE_SHARE: f64 = 1.0 / 3.0;
 /// Classes of one workload. Hops of further ones stay ambiguous.
 pub(super) const CLASSES_PER_WORKLOAD_MAX: usize = 256;
 
@@ -47,6 +53,11 @@ pub(super) enum Manner {
 }
 
 impl Manner {
+    /// That of a hop which carries this.
+    pub(super) fn of(sent: Option<TraceContext>) -> Self {
+        if sent.is_some() { Self::NewTrace } else { Self::Bare }
+    }
+
     /// What such a hop is where every request in flight had a context.
     pub(super) fn accusation(self) -> Outcome {
         match self {
@@ -77,8 +88,10 @@ struct Ledger {
     /// Whether one was sent while nothing was in flight: then its hops may be a poller's, and that others of the class are
     /// continued proves nothing of them.
     seen_idle: bool,
-    /// Whether a product has reached its goal.
-    grows_with_requests: bool,
+    /// Hops in a row of which it is proven that a request caused each.
+    caused: u32,
+    /// Whether these were enough, or a product has reached its goal.
+    follows_requests: bool,
     /// Whether the class is accused.
     shown: bool,
     /// Hops that are, or would be, lost or restarted.
@@ -131,6 +144,8 @@ pub(super) struct Ruling {
     pub(super) seen_idle: bool,
     /// How the trace that should have gone on came here, where that is counted.
     pub(super) reached: Route,
+    /// The class, and whether it counts the hop among those to be accused; `None` where there was no room for it.
+    pub(super) class: Option<(u64, bool)>,
 }
 
 /// What all workloads' classes share.
@@ -154,7 +169,8 @@ pub(super) struct Classes {
 impl Classes {
     /// A hop of the class carries the trace of a request.
     pub(super) fn continued(&mut self, name: ClassName<'_>, court: &mut Court) {
-        if let Some(class) = self.class(name, court)
+        let key = shape::class_of(name.service, name.peer, name.method, name.path);
+        if let Some(class) = self.class(key, name, court)
             && !class.continued
         {
             class.continued = true;
@@ -165,13 +181,14 @@ impl Classes {
     /// A hop of the class carries none.
     pub(super) fn stray(&mut self, name: ClassName<'_>, stray: &Stray, load: &mut Load, court: &mut Court) -> Ruling {
         let accused = stray.outcome == stray.manner.accusation();
-        let Some(class) = self.class(name, court) else {
+        let key = shape::class_of(name.service, name.peer, name.method, name.path);
+        let Some(class) = self.class(key, name, court) else {
             court.refused = court.refused.saturating_add(1);
             let outcome = if accused { Outcome::Ambiguous } else { stray.outcome };
-            return Ruling { outcome, seen_idle: true, reached: Route::UNSEEN };
+            return Ruling { outcome, seen_idle: true, reached: Route::UNSEEN, class: None };
         };
         let ledger = class.ledger(stray.manner);
-        ledger.grows_with_requests |= ledger.weigh(stray.example.at, stray.in_flight, load) >= court.goal;
+        ledger.follows_requests |= ledger.weigh(stray.example.at, stray.in_flight, load) >= court.goal;
         ledger.seen_idle |= stray.outcome == Outcome::Background;
         class.judge(court);
         let ledger = class.ledger(stray.manner);
@@ -185,7 +202,39 @@ impl Classes {
             reached = ledger.count_route(stray.reached);
         }
         let outcome = if accused && !ledger.shown { Outcome::Ambiguous } else { stray.outcome };
-        Ruling { outcome, seen_idle: ledger.seen_idle, reached }
+        Ruling { outcome, seen_idle: ledger.seen_idle, reached, class: Some((key, accused)) }
+    }
+
+    /// It is proven what caused a hop that was told as ambiguous: a request that makes it what `outcome` says, or, with `None`, nothing
+    /// that is known. Returns whether that decides it.
+    pub(super) fn proven(
+        &mut self,
+        doubt: &Doubt,
+        outcome: Option<Outcome>,
+        cause: Option<TraceContext>,
+        court: &mut Court,
+    ) -> bool {
+        let Some(class) = self.classes.get_mut(&doubt.class) else { return false };
+        let ledger = class.ledger(doubt.manner);
+        let Some(outcome) = outcome else {
+            ledger.caused = 0;
+            return false;
+        };
+        if outcome == doubt.manner.accusation() {
+            ledger.caused = ledger.caused.saturating_add(1);
+            ledger.follows_requests |= f64::from(ledger.caused) * -libm::log1p(-STRANGE_SHARE) >= court.goal;
+        }
+        if doubt.is_counted {
+            if ledger.shown || ledger.accused == 0 {
+                // It was decided with its class, or taken back.
+                return false;
+            }
+            ledger.forget(doubt);
+        }
+        let example = Example { cause, ..doubt.example };
+        court.corrections.prove(doubt.peers, (Outcome::Ambiguous, outcome), &example, doubt.reached);
+        class.judge(court);
+        true
     }
 
     /// A request older than the observer was in flight: whatever was accused before may have been its doing.
@@ -211,8 +260,7 @@ impl Classes {
         self.classes.len()
     }
 
-    fn class(&mut self, name: ClassName<'_>, court: &mut Court) -> Option<&mut Class> {
-        let key = shape::class_of(name.service, name.peer, name.method, name.path);
+    fn class(&mut self, key: u64, name: ClassName<'_>, court: &mut Court) -> Option<&mut Class> {
         if !self.classes.contains_key(&key) {
             if court.room == 0 || self.classes.len() >= CLASSES_PER_WORKLOAD_MAX {
                 return None;
@@ -244,7 +292,7 @@ impl Class {
         let (continued, peers) = (self.continued, (self.service, self.peer));
         for manner in [Manner::Bare, Manner::NewTrace] {
             let ledger = self.ledger(manner);
-            let shown = ledger.grows_with_requests || (continued && !ledger.seen_idle);
+            let shown = ledger.follows_requests || (continued && !ledger.seen_idle);
             if shown == ledger.shown {
                 continue;
             }
@@ -270,6 +318,16 @@ impl Ledger {
             return Route::UNSEEN;
         }
         route
+    }
+
+    /// A hop that was counted is decided by itself.
+    fn forget(&mut self, doubt: &Doubt) {
+        self.accused = self.accused.saturating_sub(1);
+        self.early = self.early.saturating_sub(u64::from(doubt.early));
+        self.examples.retain(|example| *example != doubt.example);
+        if let Some((_, count)) = self.routes.iter_mut().find(|(route, _)| *route == doubt.reached) {
+            *count = count.saturating_sub(1);
+        }
     }
 
     /// Bets on a hop; tells the logarithm of what was won by all bets together, each with an equal part of the stake.

@@ -1,6 +1,6 @@
 //! Corrections: hops whose outcome changed after it was told come in, one line a service, peer and change goes out.
 
-use super::{Outcome, Route};
+use super::{Evidence, Outcome, Route};
 use crate::context::TraceContext;
 use crate::ids::ServiceId;
 use crate::time::Timestamp;
@@ -30,8 +30,12 @@ pub struct Correction {
     pub from: Outcome,
     /// The one that holds.
     pub to: Outcome,
+    /// How that was decided.
+    pub evidence: Evidence,
     /// How many.
     pub count: u64,
+    /// How many of them carry no context.
+    pub bare: u64,
     /// Some of them.
     pub examples: Vec<Example>,
     /// How the traces that should have gone on came to who sent them, with how many of the hops each, as far as that was told.
@@ -39,13 +43,14 @@ pub struct Correction {
 }
 
 /// Corrections that were not fetched yet, in the order in which they must be applied. A class changes its mind a few times
-/// at most, so there are never many.
+/// at most, and hops that are proven one by one are added up, so there are never many.
 #[derive(Debug, Default)]
 pub(super) struct Corrections {
     pending: Vec<Correction>,
 }
 
 impl Corrections {
+    /// Hops of a class.
     pub(super) fn add(
         &mut self,
         (service, peer): (ServiceId, ServiceId),
@@ -53,23 +58,45 @@ impl Corrections {
         count: u64,
         (examples, routes): (&[Example], &[(Route, u64)]),
     ) {
-        if count == 0 {
+        // A class is lost, or restarted.
+        let bare = if from == Outcome::Lost || to == Outcome::Lost { count } else { 0 };
+        let (evidence, examples, routes) = (Evidence::Window, examples.to_vec(), routes.to_vec());
+        self.push(Correction { service, peer, from, to, evidence, count, bare, examples, routes });
+    }
+
+    /// One hop whose cause is proven.
+    pub(super) fn prove(
+        &mut self,
+        (service, peer): (ServiceId, ServiceId),
+        (from, to): (Outcome, Outcome),
+        example: &Example,
+        reached: Route,
+    ) {
+        let (evidence, bare) = (Evidence::Causal, u64::from(example.sent.is_none()));
+        let (examples, routes) = (vec![*example], vec![(reached, 1)]);
+        self.push(Correction { service, peer, from, to, evidence, count: 1, bare, examples, routes });
+    }
+
+    fn push(&mut self, correction: Correction) {
+        if correction.count == 0 {
             return;
         }
+        let Correction { service, peer, from, to, evidence, count, bare, .. } = correction;
         let newest = self.pending.iter_mut().rev().find(|pending| (pending.service, pending.peer) == (service, peer));
-        if let Some(newest) = newest.filter(|newest| (newest.from, newest.to) == (from, to)) {
+        if let Some(newest) = newest.filter(|newest| (newest.from, newest.to, newest.evidence) == (from, to, evidence))
+        {
             newest.count = newest.count.saturating_add(count);
+            newest.bare = newest.bare.saturating_add(bare);
             let room = EXAMPLES_MAX.saturating_sub(newest.examples.len());
-            newest.examples.extend(examples.iter().take(room));
-            for &(route, count) in routes {
+            newest.examples.extend(correction.examples.into_iter().take(room));
+            for (route, count) in correction.routes {
                 match newest.routes.iter_mut().find(|(known, _)| *known == route) {
                     Some((_, sum)) => *sum = sum.saturating_add(count),
                     None => newest.routes.push((route, count)),
                 }
             }
         } else {
-            let (examples, routes) = (examples.to_vec(), routes.to_vec());
-            self.pending.push(Correction { service, peer, from, to, count, examples, routes });
+            self.pending.push(correction);
         }
     }
 

@@ -414,6 +414,11 @@ impl Flights {
         }
     }
 
+    /// What is known of a request that is not answered.
+    pub(super) fn of_exchange(&self, exchange: ExchangeId) -> Option<&Flight> {
+        self.arena.get(*self.by_exchange.get(&exchange)?)
+    }
+
     /// Requests held.
     pub(super) fn len(&self) -> usize {
         self.arena.len()

@@ -6,6 +6,9 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::context::{Formats, MessageContext, Sampled, TraceContext, Weight};
 use crate::fact::Fact;
 use crate::ids::{ConnectionId, ExchangeId, ServiceId, TenantId, WorkloadId};
@@ -22,14 +25,17 @@ mod load;
 mod routes;
 mod shape;
 mod telemetry;
+mod threads;
 mod tracker;
 mod view;
+mod watch;
 mod weight;
 
 pub use correction::{Correction, Example};
 pub use handed::Handed;
 pub use routes::{Origin, Route, Routes};
 pub use telemetry::{NoHop, is_telemetry_topic, no_hop};
+pub use threads::{Reading, Unread};
 pub use tracker::{Propagation, PropagationCounters};
 pub use view::Hidden;
 pub use weight::WeightOutcome;
@@ -87,6 +93,16 @@ impl Outcome {
     }
 }
 
+/// How the cause of a hop was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Evidence {
+    /// A thread, goroutine or task link proves it.
+    Causal,
+    /// Every request in flight agrees on it.
+    Window,
+}
+
 /// Who holds one end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
@@ -122,6 +138,8 @@ pub struct Outbound<'a> {
     pub owner: Owner,
     /// Whom it goes to.
     pub peer: ServiceId,
+    /// Which exchange it opens, where threads that read its answer can be told; `None`: they cannot.
+    pub exchange: Option<ExchangeId>,
     /// What it says.
     pub context: &'a MessageContext,
     /// Its tenant ([`crate::names::Names::UNKNOWN_TENANT`] where it names none).

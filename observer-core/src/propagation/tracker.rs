@@ -7,11 +7,13 @@ use super::class::{ClassName, Classes, Court, Manner, Stray};
 use super::correction::{Correction, Corrections, Example};
 use super::flights::{Brought, Causes, Flight, Flights, InFlight};
 use super::routes::{Route, Routes};
+use super::threads::{Doubt, Reading, Threads, Unread, Verdict};
 use super::view::{Hidden, View};
+use super::watch::Watches;
 use super::{Answer, Cause, Hop, Inbound, Outbound, Outcome, Owner, ResponseSeen, weight};
 use crate::context::{Aside, Formats, Sampled, TraceContext, TraceFact, Weight};
 use crate::fact::Fact;
-use crate::ids::{ConnectionId, ServiceId, TraceId, WorkloadId};
+use crate::ids::{ConnectionId, ExchangeId, ServiceId, TraceId, WorkloadId};
 use crate::limits::{ARRIVED_MEMORY, CAUSE_MEMORY, Limits};
 use crate::recent::Prefetch;
 use crate::time::Timestamp;
@@ -62,6 +64,10 @@ pub struct PropagationCounters {
     pub routes: usize,
     /// How often there was no room for one.
     pub routes_refused: u64,
+    /// Threads kept that read, while that is told.
+    pub threads: usize,
+    /// What threads read, or were to read, for which there was no room.
+    pub threads_refused: u64,
 }
 
 /// Follows traces through workloads.
@@ -75,6 +81,8 @@ pub struct Propagation {
     arrived: Arrived,
     routes: Routes,
     court: Court,
+    threads: Threads,
+    watches: Watches,
     /// The first moment that was seen.
     since: Option<Timestamp>,
     /// Until when a workload without a state may have been refused one.
@@ -93,6 +101,8 @@ impl Propagation {
             corrections: Corrections::default(),
         };
         Self {
+            threads: Threads::new(court.goal),
+            watches: Watches::default(),
             workloads: FxHashMap::default(),
             flights: Flights::new(limits.memory_bytes / FLIGHTS_SHARE),
             arrived: Arrived::new(limits.memory_bytes / ARRIVED_SHARE),
@@ -102,6 +112,11 @@ impl Propagation {
             refused_until: Timestamp(0),
             workloads_refused: 0,
         }
+    }
+
+    /// The host has so many processors: programs may have as many loops.
+    pub fn on_processors(&mut self, processors: u32) {
+        self.threads.on_processors(processors);
     }
 
     /// A message with `trace` is about to be told at `workload`: names the memory that will be touched.
@@ -148,11 +163,16 @@ impl Propagation {
         let at = answer.at;
         let since = *self.since.get_or_insert(at);
         let mut ended = None;
+        if self.watches.is_on()
+            && let Some(number) = answer.number
+        {
+            self.threads.answers(ExchangeId { connection: answer.connection, number });
+        }
         if let Some(workload) = self.workloads.get_mut(&answer.workload) {
             workload.view.caught_up(answer.connection);
             workload.last_at = at;
             if let Some(number) = answer.number {
-                let exchange = crate::ids::ExchangeId { connection: answer.connection, number };
+                let exchange = ExchangeId { connection: answer.connection, number };
                 if answer.status == 0 {
                     self.flights.answered(at, exchange, &mut workload.in_flight);
                 } else {
@@ -174,7 +194,10 @@ impl Propagation {
 
     /// A workload sends a request that is neither telemetry nor a probe ([`super::no_hop`]).
     pub fn request_out(&mut self, request: &Outbound<'_>) -> Hop {
-        let mut hop = self.decide(request);
+        let (mut hop, class) = self.decide(request);
+        if let Some(exchange) = request.exchange {
+            self.doubts(request, exchange, &hop, class);
+        }
         if hop.route == Route::UNSEEN && request.context.trace.valid().is_some() {
             hop.route = self.begins(request.owner.service, hop.started);
         }
@@ -219,23 +242,102 @@ impl Propagation {
         &self.routes
     }
 
-    fn decide(&mut self, request: &Outbound<'_>) -> Hop {
+    /// Remembers a hop until its answer is read.
+    fn doubts(&mut self, request: &Outbound<'_>, exchange: ExchangeId, hop: &Hop, class: Option<(u64, bool)>) {
+        let (at, Owner { workload, service }) = (request.at, request.owner);
+        let doubt = class.filter(|_| hop.outcome == Outcome::Ambiguous);
+        if doubt.is_some() {
+            self.watches.doubts(workload, at);
+        }
+        if !self.watches.watches(workload) {
+            return;
+        }
+        let doubt = doubt.map(|(class, is_counted)| Doubt {
+            workload,
+            class,
+            manner: Manner::of(hop.sent),
+            peers: (service, request.peer),
+            is_counted,
+            early: self.since.is_some_and(|since| is_early(since, at)),
+            example: Example { at, sent: hop.sent, cause: hop.cause.and_then(|cause| cause.trace) },
+            reached: hop.reached,
+        });
+        self.threads.sends(at, exchange, doubt);
+    }
+
+    /// The workloads of which it is to be told what their threads read: some of their hops stay in doubt.
+    pub fn watched(&self) -> impl Iterator<Item = WorkloadId> {
+        self.watches.watched()
+    }
+
+    /// The head of a request is on its way to the thread that will read it.
+    pub fn request_arrives(&mut self, head: Unread, workload: WorkloadId) {
+        if self.watches.watches(workload) {
+            self.threads.arrives(head, Some(workload));
+        }
+    }
+
+    /// The head of an answer is on its way to the thread that waits for it.
+    pub fn answer_arrives(&mut self, head: Unread) {
+        if self.threads.awaits(head.exchange) {
+            self.threads.arrives(head, None);
+        }
+    }
+
+    /// A thread has read something. Where that proves what caused a hop, it is told as a correction.
+    pub fn reads(&mut self, reading: &Reading) {
+        if !self.watches.is_on() {
+            return;
+        }
+        let Some(Verdict { doubt, cause }) = self.threads.reads(reading) else { return };
+        let Some(workload) = self.workloads.get_mut(&doubt.workload) else { return };
+        let flight = cause.and_then(|exchange| self.flights.of_exchange(exchange));
+        let outcome = match flight.map(|flight| flight.brought) {
+            // A cause of which not all is known decides nothing, and speaks for nothing.
+            Some(Brought::Either | Brought::Unknown) => return,
+            Some(Brought::Context(formats)) if formats.of_applications().is_empty() && !workload.reads_platforms => {
+                return;
+            }
+            Some(Brought::Context(_)) => Some(doubt.manner.accusation()),
+            Some(Brought::Nothing) => Some(Outcome::Rooted),
+            None => None,
+        };
+        let trace = flight.and_then(|flight| flight.trace);
+        if workload.classes.proven(&doubt, outcome, trace, &mut self.court) {
+            self.watches.decided(doubt.workload);
+        }
+    }
+
+    /// A connection is gone: nobody reads or answers there any more.
+    pub fn connection_gone(&mut self, connection: ConnectionId) {
+        if self.watches.is_on() {
+            self.threads.closes(connection);
+        }
+    }
+
+    /// Something was not seen: what threads were about is not known any more.
+    pub fn forget_threads(&mut self) {
+        self.threads.forget();
+    }
+
+    fn decide(&mut self, request: &Outbound<'_>) -> (Hop, Option<(u64, bool)>) {
         let since = *self.since.get_or_insert(request.at);
         let id = request.owner.workload;
         let trace = match request.context.trace {
             TraceFact::Valid(trace) => Some(trace),
             // What a receiver must ignore is no context.
             TraceFact::Missing | TraceFact::Malformed(..) => None,
-            TraceFact::NotObserved => return unattributed(Hidden::HeadCut),
+            TraceFact::NotObserved => return (unattributed(Hidden::HeadCut), None),
         };
         let Some(workload) = self.workloads.get_mut(&id) else {
             if self.refused_until > request.at {
-                return unattributed(Hidden::TableFull);
+                return (unattributed(Hidden::TableFull), None);
             }
             // Nothing ever reached it.
             let promised = weight::promised(request.context.weight, trace.as_ref());
             let weight = trace.and_then(|_| weight::judge_first(None, request.context.weight));
-            return Hop { started: trace.is_some(), sent: trace, weight, promised, ..hop(Outcome::Background) };
+            let hop = Hop { started: trace.is_some(), sent: trace, weight, promised, ..hop(Outcome::Background) };
+            return (hop, None);
         };
         workload.in_flight.expire(&mut self.flights, request.at);
         // A message may carry other traces in other formats: one that arrived is enough.
@@ -243,7 +345,8 @@ impl Propagation {
         for trace in request.context.contexts() {
             match self.arrived.find(id, trace.trace_id, request.at) {
                 Seen::Arrived(arrival) => {
-                    return workload.carried(request, trace, &arrival, &mut self.flights, &mut self.court);
+                    let hop = workload.carried(request, trace, &arrival, &mut self.flights, &mut self.court);
+                    return (hop, None);
                 }
                 Seen::Perhaps => perhaps = true,
                 Seen::Never => {}
@@ -297,6 +400,9 @@ impl Propagation {
             }
             used
         });
+        self.threads.expire(now);
+        let workloads = &self.workloads;
+        self.watches.tick(now, &mut self.threads, |workload| workloads.contains_key(&workload));
     }
 
     /// What was told and no longer holds, in the order in which it is to be applied.
@@ -317,6 +423,8 @@ impl Propagation {
             classes_refused: self.court.refused,
             routes: self.routes.len(),
             routes_refused: self.routes.refused(),
+            threads: self.threads.len(),
+            threads_refused: self.threads.refused(),
         }
     }
 }
@@ -371,7 +479,8 @@ impl Workload {
         }
     }
 
-    /// A hop that carries no trace, or one that was not seen to arrive here.
+    /// A hop that carries no trace, or one that was not seen to arrive here; with its class, and whether that counts it among those to be
+    /// accused.
     fn stray(
         &mut self,
         request: &Outbound<'_>,
@@ -380,26 +489,27 @@ impl Workload {
         early: bool,
         (flights, routes): (&mut Flights, &mut Routes),
         court: &mut Court,
-    ) -> Hop {
+    ) -> (Hop, Option<(u64, bool)>) {
         let at = request.at;
         let hidden = if trace.is_some() { self.view.hides_traces(at) } else { self.view.hides_requests(at) };
         if let Some(reason) = hidden {
-            return unattributed(reason);
+            return (unattributed(reason), None);
         }
         let tenant = self.in_flight.tenant();
         let promised = weight::promised(request.context.weight, trace.as_ref());
         // B3 lets a sender deny, or accept, whatever trace the receiver begins: it may mean the one that arrived.
         let may_mean_it = trace.is_none() && request.context.beside.asides.has(Aside::Decision);
         if perhaps || may_mean_it {
-            return Hop { tenant, sent: trace, promised: promised.filter(|_| !perhaps), ..hop(Outcome::Ambiguous) };
+            let promised = promised.filter(|_| !perhaps);
+            return (Hop { tenant, sent: trace, promised, ..hop(Outcome::Ambiguous) }, None);
         }
-        let manner = if trace.is_some() { Manner::NewTrace } else { Manner::Bare };
+        let manner = Manner::of(trace);
         let outcome = match self.in_flight.causes(manner, self.reads_platforms) {
             Causes::Nobody => Outcome::Background,
             Causes::AllWithContext => manner.accusation(),
             Causes::NoneWithContext => Outcome::Rooted,
             Causes::Mixed => Outcome::Ambiguous,
-            Causes::Unknown => return unattributed(Hidden::HeadCut),
+            Causes::Unknown => return (unattributed(Hidden::HeadCut), None),
         };
         let (in_flight, brought) = (self.in_flight.count(), self.in_flight.formats());
         let is_accused = outcome == manner.accusation();
@@ -420,7 +530,9 @@ impl Workload {
         }
         let weight = trace.and_then(|_| weight::judge_first(cause.map(|cause| cause.weight), request.context.weight));
         let (started, reached) = (trace.is_some(), ruling.reached);
-        Hop { cause, tenant, sent: trace, brought, started, weight, promised, reached, ..hop(ruling.outcome) }
+        let hop =
+            Hop { cause, tenant, sent: trace, brought, started, weight, promised, reached, ..hop(ruling.outcome) };
+        (hop, ruling.class)
     }
 }
 

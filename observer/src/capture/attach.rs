@@ -24,7 +24,9 @@ pub struct ProgramState {
 
 /// Attaches to the sockets of a cgroup and of all below it.
 pub(super) fn at_sockets(ebpf: &mut Ebpf, directory: &File) -> Vec<ProgramState> {
-    let programs = PROGRAMS.iter().filter(|program| program.base() != Hook::Filter && program.gives != Gives::Tls);
+    let programs = PROGRAMS
+        .iter()
+        .filter(|program| program.base() != Hook::Filter && !matches!(program.gives, Gives::Tls | Gives::Readers));
     programs.map(|program| state(program, attach(ebpf, program, directory))).collect()
 }
 
@@ -92,6 +94,7 @@ fn attach(ebpf: &mut Ebpf, program: &Program, directory: &File) -> Result<(), St
         }),
         Hook::Filter => return Err("it is attached to a packet socket".into()),
         Hook::Probe => return Err("it is attached to a file".into()),
+        Hook::Reading => return Err("it is attached while threads are asked for".into()),
         Hook::Entry { array, .. } => return enter(ebpf, program, array),
     };
     attached.map_err(|error| reason(&error))

@@ -19,9 +19,11 @@ use rustix::event::{Timespec, epoll};
 use super::attach::{self, ProgramState};
 use super::cgroup::Below;
 use super::kernel_memory::{RingReader, Wishes};
+use super::object::Loaded;
 use super::probe_budget::ProbeBudget;
 use super::probe_cost;
 use super::probes::Probes;
+use super::readers::Readers;
 use super::records::Records;
 use super::selection::Selection;
 use super::{Event, ProgramCost, Source, SourceCounters, cgroup, object};
@@ -140,6 +142,8 @@ pub struct KernelCapture {
     losses: PerCpuArray<MapData, u64>,
     hits: PerCpuHashMap<MapData, u32, u64>,
     records: Records,
+    /// `None` where threads cannot be told.
+    readers: Option<Readers>,
     states: Vec<ProgramState>,
     tls: Option<Result<Watch, String>>,
     /// `None` where a hit could not be timed.
@@ -162,7 +166,7 @@ impl KernelCapture {
     /// Where no packet would be seen; what else cannot run is in [`Self::programs`].
     pub fn open(options: &Options) -> Result<Self, OpenError> {
         lift_memory_limit();
-        let mut ebpf =
+        let Loaded { mut ebpf, members } =
             object::load(options.ring_bytes, !options.ports.is_empty(), options.tls.is_some(), options.kernel_log)?;
         set_ports(&mut ebpf, &options.ports)?;
         let Some(Map::RingBuf(ring_map)) = ebpf.take_map(map::RECORDS) else {
@@ -190,6 +194,15 @@ impl KernelCapture {
         if let Some(error) = blind {
             return Err(error);
         }
+        let readers = match options.source {
+            KernelSource::Cgroup => {
+                let (readers, state) = Readers::open(&mut ebpf, members);
+                states.push(state);
+                readers
+            }
+            // Packets that name no socket are not of a thread that is known.
+            KernelSource::SocketFilter => None,
+        };
         let mut hit_cost = None;
         let tls = options.tls.map(|bounds| {
             let mut probes = load_tls(&mut ebpf, &mut states)?;
@@ -213,6 +226,7 @@ impl KernelCapture {
             losses,
             hits,
             records: Records::of(options.source, selection(options)),
+            readers,
             states,
             tls,
             budget,
@@ -277,6 +291,9 @@ impl Source for KernelCapture {
         if let Some(Ok(watch)) = &mut self.tls {
             watch.refresh(self.looked, &mut |process| tell(Event::TlsProcess(process)));
         }
+        if let Some(readers) = &mut self.readers {
+            readers.look(self.looked, self.records.told_of_readers);
+        }
         if let Some(budget) = self.budget.as_mut().filter(|budget| budget.is_due(self.looked)) {
             budget.look(self.looked, &all_hits(&self.hits), command);
         }
@@ -291,6 +308,12 @@ impl Source for KernelCapture {
     fn leave_out(&mut self, token: u64, what: LeftOut) {
         if token != 0 {
             self.wishes.leave_out(token, what);
+        }
+    }
+
+    fn tell_readers(&mut self, processes: &[u32]) {
+        if let Some(readers) = &mut self.readers {
+            readers.wish(&mut self.ebpf, processes, self.looked);
         }
     }
 

@@ -13,6 +13,7 @@ mod packet_socket;
 mod probe_budget;
 mod probe_cost;
 mod probes;
+pub(crate) mod readers;
 mod records;
 mod releases;
 mod selection;
@@ -93,6 +94,8 @@ pub enum Event<'a> {
         /// How many bytes it received, counted from one.
         received: u32,
     },
+    /// A thread has read from a TCP socket.
+    Reads(Reading),
     /// Something happened to a socket.
     Socket(SocketEvent),
     /// What is known of the TLS libraries of a process changed.
@@ -131,6 +134,23 @@ pub struct Plain<'a> {
     pub token: u64,
     /// The cgroup v2 id of the thread.
     pub cgroup: u64,
+}
+
+/// What a thread has read: of processes that were asked for ([`Source::tell_readers`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// When.
+    pub at: Timestamp,
+    /// From which socket.
+    pub socket: SocketId,
+    /// The process (tgid in the initial pid namespace).
+    pub process: u32,
+    /// The thread (tid, likewise).
+    pub thread: u32,
+    /// The sequence number of TCP behind the last byte that was read.
+    pub up_to: u32,
+    /// Whether anybody waits at the socket: a set of descriptors (epoll), or another thread.
+    pub is_awaited: bool,
 }
 
 /// The command name of a thread (`comm`, man 5 proc): the first bytes of its executable's name, or what it calls itself.
@@ -240,6 +260,9 @@ pub trait Source {
 
     /// Leaves out so much of a flow from now on, by the token of a packet: what is known to be needed by nobody.
     fn leave_out(&mut self, _token: u64, _what: LeftOut) {}
+
+    /// Tells which threads of these processes (tgid in the initial pid namespace) read what from now on; of none: nothing more.
+    fn tell_readers(&mut self, _processes: &[u32]) {}
 
     /// Whether all that it watches from the start is watched.
     fn is_ready(&self) -> bool {

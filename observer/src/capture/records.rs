@@ -6,7 +6,8 @@ use std::time::Instant;
 use observer_core::connection::{Address, Beginnings, Flow, Opaque, Packet, Tap};
 use observer_core::ids::SocketId;
 use observer_ebpf::record::{
-    FLAG_ACKNOWLEDGES, FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS, TAP_MASK, TAP_TLS,
+    FLAG_ACKNOWLEDGES, FLAG_AWAITED, FLAG_CLOSES, FLAG_LOOPED, FLAG_RESETS, Kind, Record, TAP_EGRESS, TAP_INGRESS,
+    TAP_MASK, TAP_TLS,
 };
 
 use super::clock::Clock;
@@ -14,7 +15,7 @@ use super::kernel::KernelSource;
 use super::releases::Releases;
 use super::selection::Selection;
 use super::unnamed::Unnamed;
-use super::{CommandName, Event, Plain, Session, SocketEvent};
+use super::{CommandName, Event, Plain, Reading, Session, SocketEvent};
 
 /// Turns records into events.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) struct Records {
     pub(super) told: u64,
     /// Of these, what TLS libraries carry.
     pub(super) told_of_tls: u64,
+    /// Of these, what threads read.
+    pub(super) told_of_readers: u64,
     /// Records that could not be read: a kernel object that is not of this build.
     pub(super) unreadable: u64,
 }
@@ -42,6 +45,7 @@ impl Records {
             selection,
             told: 0,
             told_of_tls: 0,
+            told_of_readers: 0,
             unreadable: 0,
         }
     }
@@ -104,6 +108,19 @@ impl Records {
                 self.told += 1;
                 let (at, flow, tap) = (self.clock.moment(record.at_ns), flow(&record), tap(&record));
                 tell(Event::Unasked { at, flow, tap, cgroup: record.cgroup });
+            }
+            Kind::Reads => {
+                self.told += 1;
+                self.told_of_readers += 1;
+                let half = |shift: u32| u32::try_from(record.token >> shift & u64::from(u32::MAX)).unwrap_or(0);
+                tell(Event::Reads(Reading {
+                    at: self.clock.moment(record.at_ns),
+                    socket: SocketId(record.socket),
+                    process: half(32),
+                    thread: half(0),
+                    up_to: record.seq,
+                    is_awaited: record.flags & FLAG_AWAITED != 0,
+                }));
             }
             Kind::Accepted => {
                 self.told += 1;

@@ -35,6 +35,9 @@ pub(super) fn observe(
         if now.since(ticked) >= TICK || now < ticked {
             pipeline.tick(now, &source.counters());
             ticked = now;
+            if let Some(processes) = pipeline.new_readers() {
+                source.tell_readers(processes);
+            }
         }
         let goes_on = beside(pipeline, source, now);
         if !goes_on && more {
@@ -76,6 +79,7 @@ pub(super) fn replay<S: Source>(
 fn time_of(event: &Event<'_>) -> Option<Timestamp> {
     match event {
         Event::Packet { packet, .. } => Some(packet.at),
+        Event::Reads(reading) => Some(reading.at),
         Event::Plain(plain) => Some(plain.at),
         Event::Opaque { at, .. }
         | Event::Unasked { at, .. }

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use observer_core::message::{End, HeaderName};
+use observer_core::ids::{ConnectionId, ExchangeId};
+use observer_core::message::{End, HeaderName, Message, Protocol};
+use observer_core::propagation::Unread;
 
 /// Exchanges of one connection that are left out, or preflights, and not answered at once: there are few.
 const UNANSWERED_MAX: usize = 16;
@@ -22,6 +24,8 @@ enum Fetching {
 pub(super) struct Link {
     /// The end that sends requests, once a head told.
     pub(super) client: Option<End>,
+    /// The sequence number of the packet that is decoded; `None` of a session of TLS, which is not read as it is decoded.
+    pub(super) packet_seq: Option<u32>,
     fetching: Fetching,
     /// Whether the other end was told to be a broker.
     serves_records: bool,
@@ -32,6 +36,14 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// Where a head is read, if that tells whose thread it was: one that reads from a connection of several exchanges at once serves
+    /// them all.
+    pub(super) fn unread(&self, message: &Message<'_>, connection: ConnectionId) -> Option<Unread> {
+        let number = message.exchange.filter(|_| matches!(message.protocol, Protocol::Http10 | Protocol::Http11))?;
+        let exchange = ExchangeId { connection, number };
+        Some(Unread { exchange, end: message.from.other(), seq: self.packet_seq? })
+    }
+
     /// The client asks a broker for records, or one came.
     pub(super) fn fetches(&mut self) {
         if self.fetching == Fetching::Unseen {

@@ -16,7 +16,8 @@ use observer_core::ids::{ConnectionId, ExchangeId, ServiceId, SocketId, TenantId
 use observer_core::message::{End, HeaderName, Interest, Message, MessageBody, Protocol, RequestHead};
 use observer_core::names::Names;
 use observer_core::propagation::{
-    Hidden, Hop, Inbound, NoHop, Outbound, Outcome, Owner, Propagation, Route, Routes, WeightOutcome, no_hop,
+    Hidden, Hop, Inbound, NoHop, Outbound, Outcome, Owner, Propagation, Reading, Route, Routes, Unread, WeightOutcome,
+    no_hop,
 };
 use observer_core::sampling::Point;
 use observer_core::sampling::traces::{Sighting, Traces};
@@ -75,6 +76,8 @@ struct Request<'a> {
     head: &'a RequestHead<'a>,
     context: &'a MessageContext,
     tenant: TenantId,
+    /// Where it is read, if threads that read it can be told.
+    unread: Option<Unread>,
     /// Not to be counted: ignored, telemetry or a probe.
     uncounted: bool,
 }
@@ -117,6 +120,11 @@ impl Stages {
             breaks: 0,
             ticked: Timestamp::default(),
         }
+    }
+
+    /// The host has so many processors.
+    pub(super) fn on_processors(&mut self, processors: u32) {
+        self.propagation.on_processors(processors);
     }
 
     pub(super) fn reconfigure(&mut self, config: &Config) {
@@ -170,7 +178,8 @@ impl Stages {
                 let exchange = Some(ExchangeId { connection, number });
                 let protocol = message.protocol;
                 let tenant = self.tenant(head, server, parties);
-                let received = Request { at, protocol, exchange, head, context: &context, tenant, uncounted };
+                let unread = link.unread(message, connection);
+                let received = Request { at, protocol, exchange, head, context: &context, tenant, unread, uncounted };
                 let tenant =
                     if self.extractors.asks_for_namespaces() { self.tenant(head, client, parties) } else { tenant };
                 let sent = Request { tenant, ..received };
@@ -224,7 +233,7 @@ impl Stages {
     /// The sender's sight of a request. Returns what the receiver's depends on.
     fn sent(&mut self, request: &Request<'_>, client: Party, peer: ServiceId, ambiguous: bool) -> Handed {
         let Some(owner) = client.observed().filter(|_| !request.uncounted) else { return Handed::default() };
-        let Request { at, context, tenant, head, .. } = *request;
+        let Request { at, context, tenant, head, unread, .. } = *request;
         let hop = if ambiguous {
             Hop {
                 outcome: Outcome::Unattributed,
@@ -243,7 +252,8 @@ impl Stages {
             }
         } else {
             let (method, path) = (head.method, head.path);
-            self.propagation.request_out(&Outbound { at, owner, peer, context, tenant, method, path })
+            let exchange = unread.map(|unread| unread.exchange);
+            self.propagation.request_out(&Outbound { at, owner, peer, exchange, context, tenant, method, path })
         };
         if matches!(hop.outcome, Outcome::Lost | Outcome::Restarted | Outcome::Flipped) {
             self.breaks += 1;
@@ -272,7 +282,9 @@ impl Stages {
                 self.traces.observe(&Sighting { at, service, tenant, point, trace_id, sampled, class, peer });
             }
         }
-        Handed { had_context: hop.cause.is_some_and(|cause| cause.trace.is_some()), route: hop.route }
+        // What is in doubt may be a timer's doing while something else is in flight.
+        let is_caused = hop.outcome != Outcome::Ambiguous;
+        Handed { had_context: is_caused && hop.cause.is_some_and(|cause| cause.trace.is_some()), route: hop.route }
     }
 
     /// How the trace of a request came to who sends it, where the sender's sight does not tell; `known`: whether it is seen elsewhere.
@@ -305,6 +317,9 @@ impl Stages {
             if handed.route == Route::UNSEEN { self.route_to(client, sender_observed, request) } else { handed.route };
         // What is not counted may cause hops all the same.
         self.propagation.request_in(&Inbound { at, owner, exchange, context, tenant, route });
+        if let Some(unread) = request.unread {
+            self.propagation.request_arrives(unread, owner.workload);
+        }
         if uncounted {
             return;
         }
@@ -405,6 +420,21 @@ impl Stages {
         self.encrypted.released(socket);
     }
 
+    /// A thread has read something.
+    pub(super) fn reads(&mut self, reading: &Reading) {
+        self.propagation.reads(reading);
+    }
+
+    /// Who serves a connection has closed it.
+    pub(super) fn connection_gone(&mut self, connection: ConnectionId) {
+        self.propagation.connection_gone(connection);
+    }
+
+    /// The workloads of which it is to be told what their threads read.
+    pub(super) fn watched(&self) -> impl Iterator<Item = WorkloadId> {
+        self.propagation.watched()
+    }
+
     /// Requests that are not seen reach a workload: see [`Propagation::hide`].
     pub(super) fn hide(&mut self, workload: WorkloadId, reason: Hidden, at: Timestamp) {
         self.propagation.hide(workload, reason, at);
@@ -412,6 +442,7 @@ impl Stages {
 
     /// Something was lost, and nobody knows at whom.
     pub(super) fn hide_all(&mut self, reason: Hidden, at: Timestamp) {
+        self.propagation.forget_threads();
         for &workload in &self.workloads {
             self.propagation.hide(workload, reason, at);
         }
@@ -493,6 +524,7 @@ impl Stages {
             ("arrived_traces", propagation.traces, propagation.traces_evicted),
             ("hop_classes", propagation.classes, propagation.classes_refused),
             ("routes", propagation.routes, propagation.routes_refused),
+            ("reading_threads", propagation.threads, propagation.threads_refused),
         ];
         names
             .into_iter()

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use observer::capture::{Event, KernelCapture, Options, Session, SocketEvent, Source, SourceCounters};
+use observer::capture::{Event, KernelCapture, Options, Reading, Session, SocketEvent, Source, SourceCounters};
 use observer::tls::{Bounds, Library};
 use observer_core::connection::{Address, Connections, Opaque, Tap};
 use observer_ebpf::flow::LeftOut;
@@ -100,6 +100,7 @@ pub struct Seen {
     /// From whom to whom what was not asked for.
     pub unasked: Vec<(SocketAddr, SocketAddr, Side)>,
     pub sockets: Vec<SocketEvent>,
+    pub readings: Vec<Reading>,
     pub tls: Vec<Tls>,
     /// Sessions of all processes that began.
     pub begun: Vec<Session>,
@@ -161,6 +162,7 @@ impl Seen {
             opaque: Vec::new(),
             unasked: Vec::new(),
             sockets: Vec::new(),
+            readings: Vec::new(),
             tls: Vec::new(),
             begun: Vec::new(),
             observed,
@@ -169,6 +171,10 @@ impl Seen {
 
     pub fn leave_out(&mut self, token: u64, what: LeftOut) {
         self.capture.as_mut().unwrap().leave_out(token, what);
+    }
+
+    pub fn tell_readers(&mut self, processes: &[u32]) {
+        self.capture.as_mut().unwrap().tell_readers(processes);
     }
 
     pub fn probe_hits(&self) -> Vec<(u32, u64)> {
@@ -208,7 +214,7 @@ impl Seen {
     }
 
     fn look(&mut self) {
-        let Self { capture, packets, opaque, unasked, sockets, tls, begun, observed, table, .. } = self;
+        let Self { capture, packets, opaque, unasked, sockets, readings, tls, begun, observed, table, .. } = self;
         let tell = &mut |event: Event<'_>| match event {
             Event::Packet { packet, .. } => {
                 let sight = table.packet(&packet, || (), |_| {}).unwrap();
@@ -248,6 +254,7 @@ impl Seen {
             )),
             Event::TlsProcess(process) if process.pid == std::process::id() => *observed = process.observed,
             Event::TlsProcess(_) => {}
+            Event::Reads(reading) => readings.push(reading),
             Event::Socket(event) => {
                 if let SocketEvent::Established { socket, flow, beginnings, .. } = &event {
                     table.established(*socket, flow, *beginnings);

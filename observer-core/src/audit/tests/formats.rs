@@ -96,6 +96,8 @@ fn a_format_counts_as_read_until_the_contrary_is_shown() {
         peer,
         from: Outcome::Restarted,
         to: Outcome::Ambiguous,
+        evidence: Evidence::Window,
+        bare: 0,
         count: 11,
         examples: Vec::new(),
         routes: Vec::new(),

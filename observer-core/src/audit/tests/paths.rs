@@ -77,7 +77,17 @@ fn what_is_withdrawn_goes_with_its_way_and_another_fault_of_the_hop_has_its_own(
     let (service, peer) = (shop.service("pricing"), shop.service("discounts"));
     let correct = |shop: &mut Shop, from, to, routes: Vec<(Route, u64)>| {
         let count = routes.iter().map(|(_, count)| count).sum();
-        shop.ledger.correct(&Correction { service, peer, from, to, count, examples: Vec::new(), routes });
+        shop.ledger.correct(&Correction {
+            service,
+            peer,
+            from,
+            to,
+            evidence: Evidence::Window,
+            count,
+            bare: 0,
+            examples: Vec::new(),
+            routes,
+        });
     };
     correct(&mut shop, Outcome::Ambiguous, Outcome::Lost, vec![(first, 1), (second, 2)]);
     correct(&mut shop, Outcome::Lost, Outcome::Ambiguous, vec![(first, 5)]);

@@ -6,6 +6,7 @@ mod outcomes;
 mod proof;
 mod properties;
 mod routes;
+mod threads;
 
 use std::fmt::Write as _;
 
@@ -94,6 +95,7 @@ impl Script {
                     at,
                     owner: owner(),
                     peer: ServiceId(2),
+                    exchange: None,
                     context: &context,
                     tenant,
                     method: "GET",

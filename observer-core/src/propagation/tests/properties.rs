@@ -6,10 +6,10 @@ use proptest::test_runner::RngSeed;
 use super::*;
 
 /// Numbers that look random and are the same in every run (splitmix64).
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -17,11 +17,11 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn unit(&mut self) -> f64 {
+    pub(super) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    fn exponential(&mut self, mean_ms: f64) -> f64 {
+    pub(super) fn exponential(&mut self, mean_ms: f64) -> f64 {
         -mean_ms * (1.0 - self.unit()).ln()
     }
 }
@@ -103,6 +103,7 @@ fn accused(service: &Service, memory_bytes: usize) -> u64 {
                 at,
                 owner: owner(),
                 peer: ServiceId(2),
+                exchange: None,
                 context: &message(trace, Fact::Absent),
                 tenant: TenantId(1),
                 method: "GET",

@@ -62,8 +62,16 @@ impl Town {
             self.propagation.from_outside(sender.service)
         } else {
             let (owner, peer, method, path) = (sender, receiver.service, "GET", "/");
-            let hop =
-                self.propagation.request_out(&Outbound { at, owner, peer, context: &context, tenant, method, path });
+            let hop = self.propagation.request_out(&Outbound {
+                at,
+                owner,
+                peer,
+                exchange: None,
+                context: &context,
+                tenant,
+                method,
+                path,
+            });
             if matches!(hop.outcome, Outcome::Lost | Outcome::Restarted | Outcome::Flipped) {
                 writeln!(self.told, "{line:<24} → {} by {}", hop.outcome.as_str(), self.way(hop.reached)).unwrap();
             }

@@ -72,8 +72,8 @@ pub(super) fn btf(host: &Host) -> Found {
         return Ok("available".to_owned());
     }
     Err(Reason::new(
-        "missing: which connection a session of TLS belongs to is not known",
-        "boot a kernel with CONFIG_DEBUG_INFO_BTF where peers of TLS sessions must be told by address",
+        "missing: which connection a session of TLS belongs to, and which thread reads what, is not known",
+        "boot a kernel with CONFIG_DEBUG_INFO_BTF where peers of TLS sessions must be told by address, or broken hops by threads",
     ))
 }
 

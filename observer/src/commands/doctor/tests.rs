@@ -97,9 +97,10 @@ fn a_user_without_privileges_on_a_hybrid_host_with_things_that_cannot_be_seen() 
              ring buffer          ok    available
              cgroup v2            ok    /sys/fs/cgroup/unified (hybrid: version 1 is mounted too)
              lockdown             ok    none
-             BTF                  note  missing: which connection a session of TLS belongs to is not known
+             BTF                  note  missing: which connection a session of TLS belongs to, and which thread
+                                        reads what, is not known
                                         → boot a kernel with CONFIG_DEBUG_INFO_BTF where peers of TLS sessions
-                                        must be told by address
+                                        must be told by address, or broken hops by threads
              run-time statistics  note  off: observer_kernel_seconds_total stays at zero
                                         → sysctl kernel.bpf_stats_enabled=1, where their cost of some 60 ns a
                                         packet is fine
@@ -144,9 +145,10 @@ fn the_least_that_the_socket_filter_takes() {
              ring buffer          ok    available
              cgroup v2            ok    /sys/fs/cgroup
              lockdown             ok    none
-             BTF                  note  missing: which connection a session of TLS belongs to is not known
+             BTF                  note  missing: which connection a session of TLS belongs to, and which thread
+                                        reads what, is not known
                                         → boot a kernel with CONFIG_DEBUG_INFO_BTF where peers of TLS sessions
-                                        must be told by address
+                                        must be told by address, or broken hops by threads
              run-time statistics  note  off: observer_kernel_seconds_total stays at zero
                                         → sysctl kernel.bpf_stats_enabled=1, where their cost of some 60 ns a
                                         packet is fine
@@ -187,9 +189,10 @@ fn a_kernel_that_is_too_old_without_cgroup_v2() {
                                         → mount it (mount -t cgroup2 none /sys/fs/cgroup/unified); without it
                                         only the socket filter works
              lockdown             ok    none
-             BTF                  note  missing: which connection a session of TLS belongs to is not known
+             BTF                  note  missing: which connection a session of TLS belongs to, and which thread
+                                        reads what, is not known
                                         → boot a kernel with CONFIG_DEBUG_INFO_BTF where peers of TLS sessions
-                                        must be told by address
+                                        must be told by address, or broken hops by threads
              run-time statistics  note  off: observer_kernel_seconds_total stays at zero
                                         → sysctl kernel.bpf_stats_enabled=1, where their cost of some 60 ns a
                                         packet is fine

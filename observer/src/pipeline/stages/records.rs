@@ -38,7 +38,9 @@ impl Stages {
         }
         let tenant = self.tenant(&head, client, parties);
         let Message { at, protocol, .. } = *message;
-        let request = Request { at, protocol, exchange: None, head: &head, context: &context, tenant, uncounted };
+        let unread = None;
+        let request =
+            Request { at, protocol, exchange: None, head: &head, context: &context, tenant, unread, uncounted };
         match way {
             Way::Produced => {
                 let ambiguous = parties.is_ambiguous(&ends[place(message.from)]);

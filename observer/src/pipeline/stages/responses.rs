@@ -26,6 +26,9 @@ impl Stages {
         let at = message.at;
         link.client = Some(message.from.other());
         let left_out = link.answers_left_out(message.exchange);
+        if let Some(unread) = link.unread(message, connection) {
+            self.propagation.answer_arrives(unread);
+        }
         let server = parties.party(known, (message.from, true), ends, None, &mut self.names);
         let Some(owner) = server.observed() else { return };
         if !left_out {
