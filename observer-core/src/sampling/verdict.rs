@@ -45,7 +45,7 @@ impl Declared {
         }
         let interval = Interval::of(share, self.alpha);
         let band = self.band();
-        let meets = interval.lower <= band.upper && interval.upper >= band.lower;
+        let meets = interval.meets(band);
         let least = (self.ratio / 2.0).min(band.lower);
         let halved_unsampled = f64::midpoint(1.0, self.ratio);
         let most = if self.ratio == 0.0 { halved_unsampled } else { (self.ratio * 2.0).min(halved_unsampled) };
@@ -90,7 +90,7 @@ impl Declared {
 }
 
 /// `ln(e^a + e^b)`.
-fn ln_sum(a: f64, b: f64) -> f64 {
+pub(super) fn ln_sum(a: f64, b: f64) -> f64 {
     let (high, low) = if a > b { (a, b) } else { (b, a) };
     if low == f64::NEG_INFINITY || high == f64::INFINITY { high } else { high + libm::log1p(libm::exp(low - high)) }
 }
