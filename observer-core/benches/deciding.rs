@@ -1,5 +1,7 @@
 //! How many traces it takes to see what a sampler does, by seeded simulation: to a verdict against a declared ratio, to a name of the
-//! family, and to a false alarm; what a trace costs, and what a series holds. Prints a table.
+//! family, and to a false alarm; what a trace costs, and what a series holds. Run it by `cargo xtask bench statistics`.
+#![allow(clippy::print_stdout, reason = "it is what it is for")]
+#![allow(clippy::similar_names, reason = "a sampler samples")]
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -57,10 +59,10 @@ fn by_threshold(declared: &Declared, sampler: &mut Sampler, horizon: u64) -> Opt
     let mut evidence = Evidence::of(sampler.family);
     let (mut odd, mut looks) = (0, 0);
     (1..=horizon).find(|number| {
-        let (trace, sampled) = sampler.decides();
-        evidence.add(Timestamp(*number), trace, sampled);
+        let (id, sampled) = sampler.decides();
+        evidence.add(Timestamp(*number), id, sampled);
         // Only a decision that contradicts the declared ratio can raise an alarm.
-        let below = (sampler.family.position(trace) as f64) < declared.ratio * 18_446_744_073_709_551_616.0;
+        let below = (sampler.family.position(id) as f64) < declared.ratio * 18_446_744_073_709_551_616.0;
         odd += u64::from(below != sampled);
         if odd == looks {
             return false;
@@ -84,16 +86,16 @@ fn by_counts(declared: &Declared, sampler: &mut Sampler, horizon: u64) -> Option
 fn naming(sampler: &mut Sampler, horizon: u64) -> Option<(u64, Family)> {
     let mut evidence = Evidence::default();
     (1..=horizon).find_map(|number| {
-        let (trace, sampled) = sampler.decides();
-        evidence.add(Timestamp(number), trace, sampled);
+        let (id, sampled) = sampler.decides();
+        evidence.add(Timestamp(number), id, sampled);
         evidence.explained(ALPHA).map(|explained| (number, explained.family))
     })
 }
 
 fn median_and_p90(mut delays: Vec<u64>) -> String {
     delays.sort_unstable();
-    let at = |share: f64| delays.get((delays.len() as f64 * share) as usize).copied();
-    match (at(0.5), at(0.9)) {
+    let at = |tenths: usize| delays.get(delays.len() * tenths / 10).copied();
+    match (at(5), at(9)) {
         (Some(median), Some(p90)) => format!("{median} ({p90})"),
         _ => "none".to_owned(),
     }
@@ -111,41 +113,37 @@ fn main() {
     println!("traces to a verdict, median (90th percentile) of {RUNS} runs, at any moment, false alarms {ALPHA}");
     println!("{:<42}{:>18}{:>18}{:>18}", "", "0.1 to 0.05", "0.1 to 0.09", "0.01 to 0.02");
     for (name, method, noise) in methods {
-        let row: String = [(0.1, 0.05), (0.1, 0.09), (0.01, 0.02)]
-            .into_iter()
-            .map(|(from, to)| {
-                let delays = (0..RUNS).map(|seed| {
-                    let mut sampler = Sampler { family: Family::Low64, ratio: to, noise, random: Random(seed) };
-                    method(&declared(from), &mut sampler, 2 * HORIZON).unwrap_or(u64::MAX)
-                });
-                format!("{:>18}", median_and_p90(delays.collect()))
-            })
-            .collect();
-        println!("{name:<42}{row}");
+        print!("{name:<42}");
+        for (from, to) in [(0.1, 0.05), (0.1, 0.09), (0.01, 0.02)] {
+            let delays = (0..RUNS).map(|seed| {
+                let mut sampler = Sampler { family: Family::Low64, ratio: to, noise, random: Random(seed) };
+                method(&declared(from), &mut sampler, 2 * HORIZON).unwrap_or(u64::MAX)
+            });
+            print!("{:>18}", median_and_p90(delays.collect()));
+        }
+        println!();
     }
     println!("\nfalse alarms of {NULL_RUNS} runs of {HORIZON} traces");
     println!("{:<42}{:>18}{:>18}", "", "0.1", "0.01");
     for (name, method, noise) in
         [("threshold, no noise", methods[0].1, 0.0), ("threshold, 1 % noise", methods[0].1, 0.01), methods[2]]
     {
-        let row: String = [0.1, 0.01]
-            .into_iter()
-            .map(|ratio| {
-                let alarms = (0..NULL_RUNS).filter(|seed| {
-                    let mut sampler =
-                        Sampler { family: Family::Low64, ratio, noise, random: Random(seed ^ 0xdead_beef) };
-                    method(&declared(ratio), &mut sampler, HORIZON).is_some()
-                });
-                format!("{:>18}", alarms.count())
-            })
-            .collect();
-        println!("{name:<42}{row}");
+        print!("{name:<42}");
+        for ratio in [0.1, 0.01] {
+            let alarms = (0..NULL_RUNS).filter(|seed| {
+                let random = Random(seed ^ 0xdead_beef);
+                let mut sampler = Sampler { family: Family::Low64, ratio, noise, random };
+                method(&declared(ratio), &mut sampler, HORIZON).is_some()
+            });
+            print!("{:>18}", alarms.count());
+        }
+        println!();
     }
     println!("\ntraces to the name of the family, median (90th percentile) of {NAMING_RUNS} runs, and wrong names");
     for (ratio, noise) in [(0.5, 0.0), (0.1, 0.0), (0.1, 0.01), (0.1, 0.03), (0.01, 0.0)] {
         let mut wrong = 0;
-        let delays = (0..NAMING_RUNS).map(|seed| {
-            let family = Family::ALL[seed as usize % Family::ALL.len()];
+        let families = Family::ALL.into_iter().cycle();
+        let delays = (0..NAMING_RUNS).zip(families).map(|(seed, family)| {
             let mut sampler = Sampler { family, ratio, noise, random: Random(seed) };
             naming(&mut sampler, HORIZON).map_or(u64::MAX, |(number, named)| {
                 wrong += u64::from(named != family);
@@ -163,14 +161,14 @@ fn main() {
         let mut coin = Random(2);
         let decisions: Vec<_> = (0..100_000)
             .map(|_| {
-                let (trace, sampled) = sampler.decides();
-                (trace, if is_coin { coin.fraction() < ratio } else { sampled })
+                let (id, sampled) = sampler.decides();
+                (id, if is_coin { coin.fraction() < ratio } else { sampled })
             })
             .collect();
         let (mut evidence, mut bytes) = (Evidence::default(), 0);
         let started = Instant::now();
-        for (number, &(trace, sampled)) in (0..).zip(&decisions) {
-            evidence.add(Timestamp(number), trace, sampled);
+        for (number, &(id, sampled)) in (0..).zip(&decisions) {
+            evidence.add(Timestamp(number), id, sampled);
             if number % 1024 == 0 {
                 bytes = bytes.max(evidence.bytes());
             }

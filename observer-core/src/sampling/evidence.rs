@@ -2,22 +2,25 @@
 //! out. Every family explains the decisions as well as it can ([`window`](super::window)); one is named once it does so beyond chance,
 //! and better than any other.
 
+use arrayvec::ArrayVec;
+
 use super::arithmetic::Family;
 use super::interval::Interval;
 use super::series::Share;
 use super::verdict::Declared;
-use super::window::{Explanation, Window};
+use super::window::{Likeliest, Window};
 use crate::ids::TraceId;
 use crate::time::Timestamp;
 
+const FAMILIES: usize = Family::ALL.len();
 /// The chance that a family is named where none is, or the wrong one.
 const NAMED_BY_CHANCE: f64 = 1e-3;
 /// The chance that a change is seen where there is none, in each period in which it is looked for.
 const CHANGED_BY_CHANCE: f64 = 1e-4;
 /// How much less evidence than the best has a family that is given up beyond what names that one: the logarithm.
 const GIVEN_UP: f64 = 6.0;
-/// Families are compared whenever so many traces more were seen, and whenever a quarter more.
-const COMPARED_EVERY: u64 = 32;
+/// Families are compared whenever so many traces more were seen, and past 32 times as many whenever an eighth more.
+const COMPARED_EVERY: u64 = 8;
 /// The first period in which a change is looked for; each is as long as all that was seen before it, at most.
 const PERIOD_MIN: u64 = 256;
 /// And so long at most, so that what changes later is seen as soon.
@@ -57,11 +60,23 @@ pub struct Evidence {
     lately: Option<Box<Period>>,
     contradictions: Run,
     change: Option<Change>,
+    inherited: Inherited,
+}
+
+/// Traces that were passed on, by whether the sampler would have decided the same; those of which it is not known are in neither.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inherited {
+    /// It would have.
+    pub same: u64,
+    /// It would not.
+    pub other: u64,
 }
 
 /// Decisions that contradict the threshold, as a cumulative sum: it tells since when there are four times as many as before (Page 1954).
 #[derive(Clone, Copy, Debug, Default)]
 struct Run {
+    /// The share of decisions that contradicted it in the periods before.
+    usually: f64,
     sum: f64,
     began: Timestamp,
 }
@@ -70,11 +85,11 @@ impl Run {
     /// The share of contradictions that goes for nothing.
     const LEAST: f64 = 1e-3;
 
-    fn add(&mut self, at: Timestamp, contradicts: bool, usually: f64) {
+    fn add(&mut self, at: Timestamp, contradicts: bool) {
         if self.sum <= 0.0 {
             (self.sum, self.began) = (0.0, at);
         }
-        self.sum += if contradicts { libm::log(4.0) } else { -3.0 * usually.max(Self::LEAST) };
+        self.sum += if contradicts { libm::log(4.0) } else { -3.0 * self.usually.max(Self::LEAST) };
     }
 }
 
@@ -82,7 +97,11 @@ impl Run {
 struct Period {
     all: Share,
     windows: Vec<Window>,
-    /// Whether the family is known without evidence.
+    /// The family that explained the decisions when families were compared last, beyond chance and better than any other.
+    named: Option<Family>,
+    /// The thresholds that fewest decisions contradicted then.
+    likeliest: Likeliest,
+    /// Whether that is known without evidence.
     is_known: bool,
     /// After how many traces families are compared next.
     compared_at: u64,
@@ -93,6 +112,8 @@ impl Default for Period {
         Self {
             all: Share::default(),
             windows: Family::ALL.map(Window::new).into(),
+            named: None,
+            likeliest: Likeliest::default(),
             is_known: false,
             compared_at: COMPARED_EVERY,
         }
@@ -108,9 +129,10 @@ impl Period {
         self.windows.retain_mut(|window| window.add(window.family.position(trace), sampled, all));
         let is_time = all.traces >= self.compared_at;
         if is_time {
-            self.compared_at = all.traces.saturating_add(COMPARED_EVERY.max(all.traces / 4));
-            if self.windows.len() > 1 {
-                self.give_up_families();
+            let apart = if all.traces < 32 * COMPARED_EVERY { COMPARED_EVERY } else { all.traces / 8 };
+            self.compared_at = all.traces.saturating_add(apart);
+            if !self.is_known {
+                self.compare();
             }
         }
         is_time
@@ -122,46 +144,31 @@ impl Period {
         self.windows.iter_mut().for_each(|window| window.remove(window.family.position(trace), sampled));
     }
 
-    fn give_up_families(&mut self) {
-        let Some(Best { explanation, .. }) = self.best() else { return };
-        let least = explanation.ln_evidence - named() - GIVEN_UP;
-        if explanation.ln_evidence > named() {
-            let all = self.all;
-            self.windows.retain(|window| window.explain(all).ln_evidence > least);
+    /// Names the family that explains the decisions, beyond chance and better than any other, and gives up those that do not.
+    fn compare(&mut self) {
+        let all = self.all;
+        let evidence: ArrayVec<f64, FAMILIES> =
+            self.windows.iter().map(|window| window.explain(all).ln_evidence).collect();
+        let best = evidence.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let mut near = self.windows.iter().zip(&evidence).filter(|(_, other)| best - **other <= named());
+        let only = near.next().filter(|_| near.next().is_none());
+        let only = only.map(|(window, _)| window).filter(|_| best > named());
+        self.named = only.map(|window| window.family);
+        self.likeliest = only.map(Window::likeliest).unwrap_or_default();
+        if best > named() && self.windows.len() > 1 {
+            let mut evidence = evidence.into_iter();
+            self.windows.retain(|_| evidence.next().is_some_and(|other| best - other <= named() + GIVEN_UP));
             self.windows.shrink_to_fit();
         }
     }
 
-    fn best(&self) -> Option<Best<'_>> {
-        let mut best: Option<Best<'_>> = None;
-        for window in &self.windows {
-            let explanation = window.explain(self.all);
-            let (second, is_best) = match &best {
-                Some(best) if best.explanation.ln_evidence >= explanation.ln_evidence => {
-                    (explanation.ln_evidence, false)
-                }
-                Some(best) => (best.explanation.ln_evidence, true),
-                None => (f64::NEG_INFINITY, true),
-            };
-            if is_best {
-                best = Some(Best { window, explanation, second });
-            } else if let Some(best) = &mut best {
-                best.second = best.second.max(second);
-            }
-        }
-        best
-    }
-
-    /// The family that explains the decisions, beyond chance and better than any other.
-    fn named(&self) -> Option<Best<'_>> {
-        self.best().filter(|best| {
-            let is_known = self.is_known && self.all.traces > 0;
-            is_known || best.explanation.ln_evidence > named() && best.explanation.ln_evidence - best.second > named()
-        })
+    fn window(&self) -> Option<&Window> {
+        self.windows.iter().find(|window| Some(window.family) == self.named)
     }
 
     fn explained(&self, alpha: f64) -> Option<Explained> {
-        let Best { window, explanation, .. } = self.named()?;
+        let window = self.window()?;
+        let explanation = window.explain(self.all);
         let interval = window.interval(self.all, &explanation, alpha);
         let disagree = window.fewest_contradictions();
         Some(Explained {
@@ -175,32 +182,25 @@ impl Period {
     }
 }
 
-/// The family that explains the decisions best.
-struct Best<'w> {
-    window: &'w Window,
-    explanation: Explanation,
-    /// The logarithm of the evidence for the next best.
-    second: f64,
-}
-
 /// The evidence that names a family: each of them may be right by chance.
 fn named() -> f64 {
-    libm::log(3.0 * Family::ALL.len() as f64 / NAMED_BY_CHANCE)
+    libm::log(3.0 * FAMILIES as f64 / NAMED_BY_CHANCE)
 }
 
 impl Evidence {
     /// Of a sampler whose family is known.
     pub fn of(family: Family) -> Self {
-        let now = Period { windows: vec![Window::new(family)], is_known: true, ..Period::default() };
+        let now =
+            Period { windows: vec![Window::new(family)], named: Some(family), is_known: true, ..Period::default() };
         Self { now, ..Self::default() }
     }
 
     /// Counts a decision.
     pub fn add(&mut self, at: Timestamp, trace: TraceId, sampled: bool) {
         self.now.add(trace, sampled);
-        if let [window] = self.now.windows.as_slice() {
-            let contradicts = window.contradicts(window.family.position(trace), sampled);
-            self.contradictions.add(at, contradicts, window.contradicting() as f64 / self.now.all.traces as f64);
+        if let Some(family) = self.now.named {
+            let contradicts = self.now.likeliest.is_contradicted(family.position(trace), sampled);
+            self.contradictions.add(at, contradicts);
         }
         let Some(lately) = &mut self.lately else {
             if self.now.all.traces >= PERIOD_MIN {
@@ -220,6 +220,8 @@ impl Evidence {
             (self.lately, self.contradictions) = (None, Run::default());
         } else if lately.all.traces >= (self.now.all.traces / 2).min(PERIOD_MAX) {
             **lately = Period::default();
+            let contradicting = self.now.window().map_or(0, Window::fewest_contradictions);
+            self.contradictions.usually = contradicting as f64 / self.now.all.traces as f64;
         }
     }
 
@@ -228,9 +230,41 @@ impl Evidence {
         self.now.remove(trace, sampled);
     }
 
+    /// Counts a trace that was received and passed on.
+    pub fn passed_on(&mut self, trace: TraceId, sampled: bool) {
+        let Some(family) = self.now.named else { return };
+        let (position, inherited) = (family.position(trace), &mut self.inherited);
+        if self.now.likeliest.is_contradicted(position, sampled) {
+            inherited.other = inherited.other.saturating_add(1);
+        } else if self.now.likeliest.is_contradicted(position, !sampled) {
+            inherited.same = inherited.same.saturating_add(1);
+        }
+    }
+
+    /// The traces that were passed on.
+    pub fn inherited(&self) -> Inherited {
+        self.inherited
+    }
+
     /// The threshold that explains the decisions, where one does; its interval misses the ratio at any moment with probability `alpha`.
     pub fn explained(&self, alpha: f64) -> Option<Explained> {
         self.now.explained(alpha)
+    }
+
+    /// The same, unless the share of sampled traces shows that ids are not spread evenly over what the sampler reads: then its ratio is
+    /// not the share of traces that it samples.
+    pub fn trusted(&self, alpha: f64) -> Option<Explained> {
+        self.explained(alpha).filter(|explained| self.spreads(explained, alpha))
+    }
+
+    /// Whether as many traces are sampled as the threshold says.
+    pub fn spreads(&self, explained: &Explained, alpha: f64) -> bool {
+        explained.is_forced || Interval::of(self.now.all, alpha).meets(explained.interval)
+    }
+
+    /// The decisions that were counted since the last change.
+    pub fn share(&self) -> Share {
+        self.now.all
     }
 
     /// The last change.
@@ -240,8 +274,7 @@ impl Evidence {
 
     /// The logarithm of the evidence against a declared ratio above 0 and below 1, where the family is known.
     pub fn ln_against(&self, declared: &Declared) -> Option<f64> {
-        let best = self.now.named()?;
-        Some(best.window.ln_against(declared, self.now.all))
+        Some(self.now.window()?.ln_against(declared, self.now.all))
     }
 
     /// Bytes that it holds.
@@ -378,7 +411,8 @@ mod tests {
             let then = Simulated { now: 5_000, ..Simulated::new(Family::Xor32, after, 2) };
             { then }.add(&mut evidence, 20_000);
             let change = evidence.change().unwrap_or_else(|| panic!("{before} to {after} was not seen"));
-            assert_eq!(change.from.configured, Some(before));
+            let Interval { lower, upper } = change.from.interval;
+            assert!(lower <= before && before <= upper, "{change:?}");
             assert!((4_500..=6_500).contains(&change.at.0), "{before} to {after}: {:?}", change.at);
             assert_eq!(evidence.explained(1e-3).unwrap().configured, Some(after));
         }

@@ -103,6 +103,10 @@ impl Contradictions {
         most(self.dropped, below, budget.dropped) + most(self.forced, above, budget.forced)
     }
 
+    fn sum(self) -> u64 {
+        self.forced.saturating_add(self.dropped)
+    }
+
     /// Sampled below the threshold, and not sampled above it.
     fn explained(self, all: Share) -> (f64, f64) {
         let unsampled = all.traces.saturating_sub(all.sampled);
@@ -180,20 +184,6 @@ impl Window {
                 }
             }
         }
-    }
-
-    /// Whether a decision contradicts every possible threshold.
-    pub(super) fn contradicts(&self, position: u64, sampled: bool) -> bool {
-        match self.side(point(position, sampled)) {
-            Side::Below => !sampled,
-            Side::Above => sampled,
-            Side::Within => false,
-        }
-    }
-
-    /// How many decisions did.
-    pub(super) fn contradicting(&self) -> u64 {
-        self.outside.forced.saturating_add(self.outside.dropped)
     }
 
     fn side(&self, point: u32) -> Side {
@@ -335,8 +325,28 @@ impl Window {
 
     /// The decisions that contradict the best threshold.
     pub(super) fn fewest_contradictions(&self) -> u64 {
-        let all = |piece: Piece| piece.contradictions.forced.saturating_add(piece.contradictions.dropped);
-        self.pieces().map(all).min().unwrap_or_default()
+        self.pieces().map(|piece| piece.contradictions.sum()).min().unwrap_or_default()
+    }
+
+    /// The thresholds that fewest decisions contradict.
+    pub(super) fn likeliest(&self) -> Likeliest {
+        let best = self.pieces().min_by_key(|piece| piece.contradictions.sum());
+        best.map_or_else(Likeliest::default, |piece| Likeliest { from: piece.from, to: piece.to })
+    }
+}
+
+/// Thresholds next to each other, of 2^31.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Likeliest {
+    from: u32,
+    to: u32,
+}
+
+impl Likeliest {
+    /// Whether a decision contradicts all of them.
+    pub(super) fn is_contradicted(self, position: u64, sampled: bool) -> bool {
+        let position = point(position, sampled) >> 1;
+        if sampled { position >= self.to } else { position < self.from }
     }
 }
 
