@@ -50,7 +50,7 @@ fn seen(desk: &Desk<'_>) -> BTreeMap<ServiceId, Seen> {
             && let Some(evidence) = series.evidence(service, tenant, class)
         {
             seen.explained.extend(evidence.trusted(desk.inputs.settings.false_alarm_rate));
-            seen.inherited = seen.inherited.saturating_add(evidence.inherited().other);
+            seen.inherited = seen.inherited.saturating_add(evidence.overruled());
         }
     }
     for ((service, _), outcomes) in desk.inputs.ledger.hops() {

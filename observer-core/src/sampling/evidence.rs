@@ -56,20 +56,12 @@ pub struct Change {
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     now: Period,
-    /// What was seen since a change was last looked for in vain.
-    lately: Option<Box<Period>>,
+    /// What was known when a change was last looked for in vain, and what was seen since.
+    lately: Option<(Explained, Box<Period>)>,
     contradictions: Run,
     change: Option<Change>,
-    inherited: Inherited,
-}
-
-/// Traces that were passed on, by whether the sampler would have decided the same; those of which it is not known are in neither.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Inherited {
-    /// It would have.
-    pub same: u64,
-    /// It would not.
-    pub other: u64,
+    /// Traces that were passed on with another decision than the sampler's.
+    overruled: u64,
 }
 
 /// Decisions that contradict the threshold, as a cumulative sum: it tells since when there are four times as many as before (Page 1954).
@@ -202,26 +194,27 @@ impl Evidence {
             let contradicts = self.now.likeliest.is_contradicted(family.position(trace), sampled);
             self.contradictions.add(at, contradicts);
         }
-        let Some(lately) = &mut self.lately else {
+        let Some((established, lately)) = &mut self.lately else {
             if self.now.all.traces >= PERIOD_MIN {
-                self.lately = Some(Box::default());
+                self.lately = self.now.explained(CHANGED_BY_CHANCE).map(|established| (established, Box::default()));
             }
             return;
         };
         if !lately.add(trace, sampled) {
             return;
         }
-        let seen = (self.now.explained(CHANGED_BY_CHANCE), lately.explained(CHANGED_BY_CHANCE));
-        if let (Some(from), Some(to)) = seen
-            && (from.family != to.family || !from.interval.meets(to.interval))
-        {
-            self.change = Some(Change { from, at: self.contradictions.began });
-            self.now = std::mem::take(&mut **lately);
-            (self.lately, self.contradictions) = (None, Run::default());
+        let is_apart = |now: &Explained| now.family != established.family || !now.interval.meets(established.interval);
+        if lately.explained(CHANGED_BY_CHANCE).as_ref().is_some_and(is_apart) {
+            self.change = Some(Change { from: *established, at: self.contradictions.began });
+            // The period may have begun before the change: what is now is seen from here on.
+            (self.now, self.lately, self.contradictions) = (Period::default(), None, Run::default());
+            self.overruled = 0;
         } else if lately.all.traces >= (self.now.all.traces / 2).min(PERIOD_MAX) {
             **lately = Period::default();
-            let contradicting = self.now.window().map_or(0, Window::fewest_contradictions);
-            self.contradictions.usually = contradicting as f64 / self.now.all.traces as f64;
+            if let Some(now) = self.now.explained(CHANGED_BY_CHANCE) {
+                *established = now;
+                self.contradictions.usually = now.disagree as f64 / self.now.all.traces as f64;
+            }
         }
     }
 
@@ -233,17 +226,14 @@ impl Evidence {
     /// Counts a trace that was received and passed on.
     pub fn passed_on(&mut self, trace: TraceId, sampled: bool) {
         let Some(family) = self.now.named else { return };
-        let (position, inherited) = (family.position(trace), &mut self.inherited);
-        if self.now.likeliest.is_contradicted(position, sampled) {
-            inherited.other = inherited.other.saturating_add(1);
-        } else if self.now.likeliest.is_contradicted(position, !sampled) {
-            inherited.same = inherited.same.saturating_add(1);
+        if self.now.likeliest.is_contradicted(family.position(trace), sampled) {
+            self.overruled = self.overruled.saturating_add(1);
         }
     }
 
-    /// The traces that were passed on.
-    pub fn inherited(&self) -> Inherited {
-        self.inherited
+    /// Traces that were passed on with another decision than the sampler's.
+    pub fn overruled(&self) -> u64 {
+        self.overruled
     }
 
     /// The threshold that explains the decisions, where one does; its interval misses the ratio at any moment with probability `alpha`.
@@ -280,7 +270,7 @@ impl Evidence {
     /// Bytes that it holds.
     pub fn bytes(&self) -> usize {
         let of = |period: &Period| period.windows.capacity().saturating_mul(size_of::<Window>());
-        let lately = self.lately.as_ref().map_or(0, |lately| size_of::<Period>().saturating_add(of(lately)));
+        let lately = self.lately.as_ref().map_or(0, |(_, lately)| size_of::<Period>().saturating_add(of(lately)));
         size_of::<Self>().saturating_add(of(&self.now)).saturating_add(lately)
     }
 }
