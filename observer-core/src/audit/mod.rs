@@ -108,6 +108,7 @@ impl Auditor {
         formats::findings(&mut desk, &unknown);
         dropped::findings(&mut desk);
         losses::findings(&mut desk);
+        samplers::findings(&mut desk);
         gaps::findings(&mut desk);
 
         let (start, end) = inputs.window;

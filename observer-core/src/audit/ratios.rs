@@ -14,13 +14,14 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::Settings;
 use super::desk::{Desk, Draft};
 use super::ledger::Arrivals;
-use super::report::{ByWeight, Code, Portion, Ratio};
+use super::report::{ByWeight, Code, Portion, Ratio, Threshold};
 use super::severity::Case;
 use super::words;
 use crate::context::WeightClass;
 use crate::declared::{Resolution, Rule, SourceKind};
 use crate::ids::{ServiceId, TenantId};
 use crate::names::Names;
+use crate::sampling::evidence::{Evidence, Explained};
 use crate::sampling::interval::Interval;
 use crate::sampling::series::{Counts, Share};
 use crate::sampling::verdict::Declared;
@@ -51,7 +52,13 @@ struct Track {
 }
 
 impl Track {
-    fn judge(&mut self, declared: &Declared, class: WeightClass, share: Share) -> (Verdict, Share) {
+    fn judge(
+        &mut self,
+        declared: &Declared,
+        class: WeightClass,
+        share: Share,
+        evidence: Option<&Evidence>,
+    ) -> (Verdict, Share) {
         let version = Some((declared.ratio.to_bits(), declared.tolerance.to_bits()));
         let class = Some(class);
         if self.version != version || self.class != class {
@@ -69,7 +76,12 @@ impl Track {
         }
         let verdict = match self.verdict {
             Some((made_from, with, verdict)) if made_from == since && with == declared.alpha.to_bits() => verdict,
-            _ => declared.judge(since),
+            _ => {
+                // What the sampler decided under another rule is no evidence against this one.
+                let evidence = evidence.filter(|_| self.before == Share::default());
+                let by_threshold = evidence.and_then(|evidence| by_threshold(evidence, &halved(declared)));
+                by_threshold.unwrap_or_else(|| halved(declared).judge(since))
+            }
         };
         self.verdict = Some((since, declared.alpha.to_bits(), verdict));
         if matches!(verdict, Verdict::Under | Verdict::Over) {
@@ -88,6 +100,28 @@ impl Track {
             }
         }
     }
+}
+
+/// Each of two tests may raise half of the false alarms.
+fn halved(declared: &Declared) -> Declared {
+    Declared { alpha: declared.alpha / 2.0, ..*declared }
+}
+
+/// What the threshold on trace ids says of a declared ratio, where it says something.
+fn by_threshold(evidence: &Evidence, declared: &Declared) -> Option<Verdict> {
+    let explained = evidence.explained(declared.alpha)?;
+    let (interval, band) = (explained.interval, declared.band());
+    if explained.is_forced {
+        return None;
+    }
+    let is_wrong = declared.ratio > 0.0
+        && declared.ratio < 1.0
+        && evidence.ln_against(declared).is_some_and(|against| against >= -libm::log(declared.alpha));
+    if is_wrong || !interval.meets(band) {
+        let below = f64::midpoint(interval.lower, interval.upper) < declared.ratio;
+        return Some(if below { Verdict::Under } else { Verdict::Over });
+    }
+    (interval.lower >= band.lower && interval.upper <= band.upper).then_some(Verdict::Match)
 }
 
 /// The ratios of a report, and how many traces each rule was compared with.
@@ -167,6 +201,10 @@ pub(super) fn ratios(desk: &mut Desk<'_>, memory: &mut Memory) -> Ratios {
         let track = memory.tracks.entry((service, tenant, point)).or_default();
         let Settings { tolerance, false_alarm_rate } = inputs.settings;
         let interval = track.interval(counts.all, false_alarm_rate);
+        let evidence = (point == Point::Started)
+            .then(|| inputs.traces.series().evidence(service, tenant, classes.judged().0))
+            .flatten();
+        let explained = evidence.and_then(|evidence| evidence.trusted(false_alarm_rate));
         let mut row = Ratio {
             service: desk.service(service),
             tenant: desk.tenant(tenant),
@@ -177,7 +215,11 @@ pub(super) fn ratios(desk: &mut Desk<'_>, memory: &mut Memory) -> Ratios {
             ratio: ratio(counts.all),
             lower: interval.lower,
             upper: interval.upper,
-            threshold: None,
+            threshold: explained.map(|explained| Threshold {
+                lower: explained.interval.lower,
+                upper: explained.interval.upper,
+                family: explained.family.as_str().to_owned(),
+            }),
             coverage: coverage(point, &counts, arrivals.get(&(service, tenant)).copied().unwrap_or_default()),
             declared: None,
             source: None,
@@ -191,7 +233,8 @@ pub(super) fn ratios(desk: &mut Desk<'_>, memory: &mut Memory) -> Ratios {
                 let shown = |counts: Counts| if point == Point::Received { counts.foreign } else { counts.all };
                 let (class, judged) = classes.judged();
                 let share = shown(judged);
-                let (mut verdict, since) = track.judge(&declared, class, share);
+                let (mut verdict, since) =
+                    track.judge(&declared, class, share, evidence.filter(|_| explained.is_some()));
                 let without = shown(classes.of(WeightClass::Missing));
                 if weighed.contains(&system(service, tenant)) && declared.judge(without) == Verdict::Over {
                     let measured = Measured::new(without, WeightClass::Missing, false_alarm_rate, None);
@@ -211,7 +254,7 @@ pub(super) fn ratios(desk: &mut Desk<'_>, memory: &mut Memory) -> Ratios {
                 if matches!(verdict, Verdict::Under | Verdict::Over) && accused != Some(accusation) {
                     accused = Some(accusation);
                     let measured = Measured::new(since, class, false_alarm_rate, row.coverage);
-                    accuse(desk, (service, tenant, point), rule, &declared, &measured, verdict);
+                    accuse(desk, (service, tenant, point), rule, &declared, (&measured, explained.as_ref()), verdict);
                 }
             }
         }
@@ -344,7 +387,14 @@ impl Sentence {
     }
 }
 
-fn accuse(desk: &mut Desk<'_>, key: Key, rule: &Rule, declared: &Declared, measured: &Measured, verdict: Verdict) {
+fn accuse(
+    desk: &mut Desk<'_>,
+    key: Key,
+    rule: &Rule,
+    declared: &Declared,
+    (measured, explained): (&Measured, Option<&Explained>),
+    verdict: Verdict,
+) {
     let below = if measured.class == WeightClass::Below { " of weight below 1" } else { "" };
     let Sentence { service, tenant, sender, what, decider } = Sentence::of(desk, key, measured, below);
     let declared_ratio = words::percent(declared.ratio);
@@ -369,10 +419,23 @@ fn accuse(desk: &mut Desk<'_>, key: Key, rule: &Rule, declared: &Declared, measu
         of: measured.share.traces,
         ..Draft::new(
             if verdict == Verdict::Under { Code::RatioUnder } else { Code::RatioOver },
-            format!("{what}; {declared_ratio} declared at {source}{rests}"),
+            format!(
+                "{what}{}; {declared_ratio} declared at {source}{rests}",
+                explained.map_or_else(String::new, decides)
+            ),
             remedy,
         )
     });
+}
+
+/// The sampler that the decisions show: added to a message.
+fn decides(explained: &Explained) -> String {
+    let Explained { family, interval, configured, .. } = explained;
+    let ratio = configured.map_or_else(
+        || format!("between {} and {}", words::percent(interval.lower), words::percent(interval.upper)),
+        |ratio| format!("of {ratio}"),
+    );
+    format!(", as by a ratio {ratio} on trace ids ({})", family.makers())
 }
 
 /// Traces without a weight are sampled more often than the rule says, in a system that samples by weights.

@@ -4,6 +4,7 @@ mod dropped;
 mod formats;
 mod losses;
 mod paths;
+mod samplers;
 mod weights;
 
 use std::fmt::Write;

@@ -78,6 +78,63 @@ pub enum Family {
 }
 
 impl Family {
+    /// Every family.
+    pub const ALL: [Self; 13] = [
+        Self::Low64,
+        Self::Low63,
+        Self::Low60,
+        Self::AbsLow,
+        Self::Xor32,
+        Self::High64,
+        Self::High64Le,
+        Self::High63,
+        Self::AbsHigh,
+        Self::Cons56,
+        Self::Knuth,
+        Self::Fnv32,
+        Self::Fnv64,
+    ];
+
+    /// Where a trace lies between 0 and 2^64: sampled at a ratio where that is below `ratio * 2^64`, but for the rounding of each SDK.
+    /// Collectors count with the seed and the salt that they have unless told otherwise.
+    pub fn position(self, trace: TraceId) -> u64 {
+        let (hi, lo) = halves(trace);
+        match self {
+            Self::Low64 => lo,
+            Self::Low63 => lo << 1,
+            Self::Low60 => lo << 4,
+            Self::AbsLow => lo.cast_signed().unsigned_abs().saturating_mul(2),
+            Self::Xor32 => u64::from(folded(trace)) << 32,
+            Self::High64 => hi,
+            Self::High64Le => hi.swap_bytes(),
+            Self::High63 => hi << 1,
+            Self::AbsHigh => hi.cast_signed().unsigned_abs().saturating_mul(2),
+            Self::Cons56 => !randomness(trace) << 8,
+            Self::Knuth => lo.wrapping_mul(KNUTH_FACTOR),
+            Self::Fnv32 => u64::from(seeded_hash(trace, 0)) << 50,
+            Self::Fnv64 => salted_hash(trace, TAIL_SALT),
+        }
+    }
+
+    /// Whose samplers belong to it, for people.
+    pub fn makers(self) -> &'static str {
+        match self {
+            Self::Low64 => "Go, Rust, Python or Ruby",
+            Self::Low63 => "Erlang or a Jaeger client",
+            Self::Low60 => "PHP before May 2025",
+            Self::AbsLow => "Java",
+            Self::Xor32 => "JavaScript",
+            Self::High64 => "C++ or Go before 1.12",
+            Self::High64Le => "C++ before 1.23",
+            Self::High63 => ".NET",
+            Self::AbsHigh => ".NET before 1.15.1",
+            Self::Cons56 => "PHP or consistent probability sampling",
+            Self::Knuth => "Datadog",
+            Self::Fnv32 => "a collector by hash_seed",
+            Self::Fnv64 => "a collector's tail sampling",
+        }
+    }
+
     /// The word of the audit's `threshold.family`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -154,22 +211,28 @@ impl SdkSampler {
 /// Whether the collector's `probabilistic_sampler` keeps a trace in the mode `hash_seed`; `percentage` of 100. Of its hash 14
 /// bits count, so small percentages are never.
 pub fn collector_hash_seed(trace: TraceId, seed: u32, percentage: f32) -> bool {
-    let hash = seed
-        .to_le_bytes()
-        .into_iter()
-        .chain(trace.0.to_be_bytes())
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     // The product is one of single precision.
-    u64::from(hash & 0x3fff) < truncated(f64::from(percentage * 163.84))
+    u64::from(seeded_hash(trace, seed)) < truncated(f64::from(percentage * 163.84))
 }
+
+/// The 14 bits of it that count.
+fn seeded_hash(trace: TraceId, seed: u32) -> u32 {
+    let bytes = seed.to_le_bytes().into_iter().chain(trace.0.to_be_bytes());
+    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash & 0x3fff
+}
+
+/// The salt of the collector's `tail_sampling` where none is set.
+const TAIL_SALT: &str = "default-hash-seed";
 
 /// Whether a `probabilistic` policy of the collector's `tail_sampling` keeps a trace; `percentage` of 100.
 pub fn collector_tail(trace: TraceId, salt: &str, percentage: f64) -> bool {
-    let hash = salt
-        .bytes()
-        .chain(trace.0.to_be_bytes())
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    percentage > 0.0 && hash <= tail_bound(percentage)
+    percentage > 0.0 && salted_hash(trace, salt) <= tail_bound(percentage)
+}
+
+fn salted_hash(trace: TraceId, salt: &str) -> u64 {
+    let bytes = salt.bytes().chain(trace.0.to_be_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 /// `(2^64 - 1) * percentage / 100`, cut, without the rounding of double precision: the collector computes it with big floats.

@@ -25,6 +25,11 @@ impl Interval {
     /// What is known without data.
     pub const UNKNOWN: Self = Self { lower: 0.0, upper: 1.0 };
 
+    /// Whether both have a ratio in common.
+    pub fn meets(self, other: Self) -> bool {
+        self.lower <= other.upper && other.lower <= self.upper
+    }
+
     /// The interval that misses the true ratio at any moment of a run with probability `alpha` at most.
     pub fn of(share: Share, alpha: f64) -> Self {
         if share.traces == 0 {

@@ -4,10 +4,12 @@
 //! compared with, and whom that blames, is decided in [`crate::audit`].
 
 pub mod arithmetic;
+pub mod evidence;
 pub mod interval;
 pub mod series;
 pub mod traces;
 pub mod verdict;
+mod window;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -6,15 +6,18 @@
 use rustc_hash::FxHashMap;
 
 use super::Point;
+use super::evidence::Evidence;
 use crate::context::{Sampled, WeightClass};
-use crate::ids::{ServiceId, TenantId};
+use crate::ids::{ServiceId, TenantId, TraceId};
 use crate::names::Names;
 use crate::time::Timestamp;
 
 /// The senders of foreign traces that a series tells apart.
 const SENDERS_MAX: usize = 4;
-/// The share of the memory limit that series may take: one in this many.
+/// The share of the memory limit that series may take, and that the evidence for their samplers may: one in this many each.
 const MEMORY_SHARE: usize = 16;
+/// What the evidence for one sampler takes at most, in bytes.
+const EVIDENCE_BYTES: usize = 8192;
 
 /// Distinct traces with a decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +74,7 @@ impl Counts {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trial {
     pub(super) at: Timestamp,
+    pub(super) trace: TraceId,
     pub(super) point: Point,
     pub(super) sampled: Sampled,
     pub(super) class: WeightClass,
@@ -132,6 +136,9 @@ pub struct Series {
     rows: FxHashMap<(ServiceId, TenantId, WeightClass), Row>,
     rows_max: usize,
     refused: u64,
+    evidence: FxHashMap<(ServiceId, TenantId, WeightClass), Evidence>,
+    evidence_max: usize,
+    evidence_refused: u64,
 }
 
 impl Series {
@@ -139,7 +146,44 @@ impl Series {
         // A map that doubles may be half empty.
         let row_bytes = size_of::<((ServiceId, TenantId, WeightClass), Row)>().saturating_mul(2);
         let rows_max = memory_bytes.wrapping_div(MEMORY_SHARE).checked_div(row_bytes).unwrap_or(0).max(64);
-        Self { rows: FxHashMap::default(), rows_max, refused: 0 }
+        let evidence_max = memory_bytes.wrapping_div(MEMORY_SHARE).wrapping_div(EVIDENCE_BYTES).max(16);
+        Self {
+            rows: FxHashMap::default(),
+            rows_max,
+            refused: 0,
+            evidence: FxHashMap::default(),
+            evidence_max,
+            evidence_refused: 0,
+        }
+    }
+
+    /// What is known of the sampler of a service for a tenant, from the decisions on traces in a class of weights that it starts.
+    pub fn evidence(&self, service: ServiceId, tenant: TenantId, class: WeightClass) -> Option<&Evidence> {
+        self.evidence.get(&(service, tenant, class))
+    }
+
+    /// How many samplers there is evidence for, and how many decisions were not looked at for want of room.
+    pub fn evidence_use(&self) -> (usize, u64) {
+        (self.evidence.len(), self.evidence_refused)
+    }
+
+    /// The traces that a service starts show its sampler, and those that it passes on whether their decision comes first.
+    fn decided(&mut self, key: (ServiceId, TenantId, WeightClass), trial: &Trial, sampled: bool) {
+        match trial.point {
+            Point::Started => {
+                if self.evidence.len() >= self.evidence_max && !self.evidence.contains_key(&key) {
+                    self.evidence_refused = self.evidence_refused.saturating_add(1);
+                    return;
+                }
+                self.evidence.entry(key).or_default().add(trial.at, trial.trace, sampled);
+            }
+            Point::Forwarded => {
+                if let Some(evidence) = self.evidence.get_mut(&key) {
+                    evidence.passed_on(trial.trace, sampled);
+                }
+            }
+            Point::Received | Point::Exported => {}
+        }
     }
 
     fn row(&mut self, service: ServiceId, tenant: TenantId, class: WeightClass) -> &mut Row {
@@ -173,6 +217,7 @@ impl Series {
             counts.foreign.sampled = counts.foreign.sampled.saturating_add(sampled);
             row.senders.add(trial.sender);
         }
+        self.decided((service, tenant, trial.class), trial, sampled == 1);
     }
 
     pub(super) fn remove(&mut self, service: ServiceId, tenant: TenantId, trial: &Trial) {
@@ -192,6 +237,11 @@ impl Series {
             counts.foreign.traces = counts.foreign.traces.saturating_sub(1);
             counts.foreign.sampled = counts.foreign.sampled.saturating_sub(sampled);
             row.senders.remove(trial.sender);
+        }
+        if trial.point == Point::Started
+            && let Some(evidence) = self.evidence.get_mut(&(service, tenant, trial.class))
+        {
+            evidence.remove(trial.trace, sampled == 1);
         }
     }
 

@@ -206,10 +206,12 @@ impl Traces {
     }
 
     /// The tables of this stage for `observer_tracked` and `observer_evicted_total`: name, entries, evicted or refused.
-    pub fn tables(&self) -> [(&'static str, usize, u64); 2] {
+    pub fn tables(&self) -> [(&'static str, usize, u64); 3] {
+        let (samplers, refused) = self.series.evidence_use();
         [
             ("traces", self.known.len(), self.known.evicted().saturating_add(self.refused)),
             ("series", self.series.len(), self.series.refused()),
+            ("samplers", samplers, refused),
         ]
     }
 }
@@ -257,7 +259,7 @@ impl Known {
     }
 
     fn count(&mut self, slot: usize, first_page: bool, sighting: &Sighting, series: &mut Series) -> bool {
-        let Sighting { at, service, tenant, point, sampled, peer, .. } = *sighting;
+        let Sighting { at, service, tenant, point, trace_id: trace, sampled, peer, .. } = *sighting;
         // A trace that is known to more services than one entry holds was given to one of those.
         let before = !first_page || self.decided_before(slot);
         let Some(&points) = self.points.get(slot) else { return false };
@@ -272,7 +274,7 @@ impl Known {
             for counted in Point::ALL {
                 if let Some(decision) = decision(points, counted) {
                     let foreign = entered_here && counted == Point::Received;
-                    let trial = Trial { at, point: counted, sampled: decision, class, foreign, sender };
+                    let trial = Trial { at, trace, point: counted, sampled: decision, class, foreign, sender };
                     series.remove(service, Names::UNKNOWN_TENANT, &trial);
                     series.add(service, tenant, &trial);
                 }
@@ -291,7 +293,7 @@ impl Known {
             self.enter_at(slot);
             self.sender = peer;
         }
-        series.add(service, tenant, &Trial { at, point, sampled, class, foreign, sender: peer });
+        series.add(service, tenant, &Trial { at, trace, point, sampled, class, foreign, sender: peer });
         true
     }
 }

@@ -11,8 +11,19 @@ use super::interval::{Interval, times_ln};
 use super::series::Share;
 
 /// The alternatives on one side of the band: their odds divided by the odds of its edge (or the reverse above it). Chosen for
-/// departures from a twentieth to a factor of thirty; nine a side cost a delay of ln(18) in the worst case.
-const ODDS: [f64; 9] = [1.0 / 30.0, 0.1, 0.2, 1.0 / 3.0, 0.5, 2.0 / 3.0, 0.8, 0.9, 0.95];
+/// departures from a twentieth to a factor of thirty, each with its share of the bets: halves and tenths are what people configure by
+/// mistake, and a tenth takes longest.
+const ODDS: [(f64, f64); 9] = [
+    (1.0 / 30.0, 0.05),
+    (0.1, 0.1),
+    (0.2, 0.05),
+    (1.0 / 3.0, 0.05),
+    (0.5, 0.25),
+    (2.0 / 3.0, 0.1),
+    (0.8, 0.05),
+    (0.9, 0.3),
+    (0.95, 0.05),
+];
 
 /// A declared ratio, how far one may lie from it, and how rarely a sound one may be accused.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,7 +56,7 @@ impl Declared {
         }
         let interval = Interval::of(share, self.alpha);
         let band = self.band();
-        let meets = interval.lower <= band.upper && interval.upper >= band.lower;
+        let meets = interval.meets(band);
         let least = (self.ratio / 2.0).min(band.lower);
         let halved_unsampled = f64::midpoint(1.0, self.ratio);
         let most = if self.ratio == 0.0 { halved_unsampled } else { (self.ratio * 2.0).min(halved_unsampled) };
@@ -67,7 +78,6 @@ impl Declared {
         let (below_possible, above_possible) = (band.lower > 0.0, band.upper < 1.0);
         // Where there is no ratio on one side of the band, the other side gets all the weight.
         let side_weight = if below_possible && above_possible { 0.5 } else { 1.0 };
-        let weight = libm::log(side_weight / ODDS.len() as f64);
         let side = |possible: bool, edge: f64, hits: f64, misses: f64| {
             if !possible {
                 return f64::NEG_INFINITY;
@@ -77,10 +87,10 @@ impl Declared {
                 return if misses > 0.0 { f64::INFINITY } else { libm::log(side_weight) };
             }
             let odds = edge / (1.0 - edge);
-            ODDS.iter().fold(f64::NEG_INFINITY, |sum, factor| {
+            ODDS.iter().fold(f64::NEG_INFINITY, |sum, (factor, share)| {
                 let alternative = odds * factor / (1.0 + odds * factor);
                 let bet = times_ln(hits, alternative / edge) + times_ln(misses, (1.0 - alternative) / (1.0 - edge));
-                ln_sum(sum, bet + weight)
+                ln_sum(sum, bet + libm::log(share * side_weight))
             })
         };
         let below = side(below_possible, band.lower, sampled, unsampled);
@@ -90,7 +100,7 @@ impl Declared {
 }
 
 /// `ln(e^a + e^b)`.
-fn ln_sum(a: f64, b: f64) -> f64 {
+pub(super) fn ln_sum(a: f64, b: f64) -> f64 {
     let (high, low) = if a > b { (a, b) } else { (b, a) };
     if low == f64::NEG_INFINITY || high == f64::INFINITY { high } else { high + libm::log1p(libm::exp(low - high)) }
 }

@@ -29,7 +29,7 @@ use precedence::Precedence;
 use scene::{Scenario, Workload};
 use std::fs;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 /// What can be put under load.
 static WORKLOADS: [&(dyn Workload + Sync); 9] = [
@@ -46,7 +46,10 @@ static WORKLOADS: [&(dyn Workload + Sync); 9] = [
 
 /// How long and what to measure.
 #[derive(clap::Args, Clone)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    simulation: Option<Simulation>,
     /// Turns of each arm, each between two turns of nothing
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(2..), value_name = "N")]
     pairs: u32,
@@ -76,12 +79,32 @@ pub(crate) struct Options {
     report: Option<PathBuf>,
 }
 
+/// What is measured without a server.
+#[derive(clap::Subcommand, Clone, Copy)]
+enum Simulation {
+    /// How many traces it takes to see what a sampler does: to a verdict, to its name, to a false alarm; by seeded simulation
+    Statistics,
+}
+
+impl Simulation {
+    fn run(self) -> Result<ExitCode> {
+        let Self::Statistics = self;
+        let mut cargo = Command::new("cargo");
+        cargo.args(["bench", "--quiet", "--package", "observer-core", "--bench", "deciding"]);
+        let status = cargo.current_dir(testbed::workspace()).status().context("cannot run cargo")?;
+        Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
 /// Measures and reports. The exit status says whether a target is missed.
 ///
 /// # Errors
 ///
 /// When something that is measured does not run.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if let Some(simulation) = options.simulation {
+        return simulation.run();
+    }
     anyhow::ensure!(rustix::process::geteuid().is_root(), "the bench loads eBPF programs: run it as root");
     let observer = match &options.observer {
         Some(observer) => observer.clone(),

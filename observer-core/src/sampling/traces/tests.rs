@@ -194,7 +194,7 @@ fn a_flood_of_traces_and_tenants_stays_within_memory_and_is_counted() {
     for trace in 1..60_000_u32 {
         run.see(SHOP, TenantId(trace + 2), Point::Received, u128::from(trace) << 64 | 7, Sampled::Sampled);
     }
-    let [traces, series] = run.0.tables();
+    let [traces, series, _] = run.0.tables();
     assert!(traces.1 < 10_000 && traces.2 > 40_000, "{traces:?}");
     assert!(series.1 < 1_000 && series.2 > 50_000, "{series:?}");
     assert_eq!(run.share(SHOP, Names::OVERFLOW_TENANT, Point::Received).0, series.2);

@@ -1,7 +1,7 @@
 //! The sections of the table, one function each: the numbers of a report come in, rows go out.
 
 use comfy_table::{Cell, Color};
-use observer_core::audit::report::{Hops, Report};
+use observer_core::audit::report::{Hops, Report, Threshold};
 use observer_core::sampling::Verdict;
 
 use super::{Page, ROWS_MAX, WIDE};
@@ -12,6 +12,7 @@ impl Page {
         let wide = self.style.width >= WIDE;
         let partial = wide && report.ratios.iter().any(|line| line.coverage.is_some_and(|coverage| coverage < 0.9995));
         let deferred = wide && report.ratios.iter().any(|line| line.deferred > 0);
+        let explained = wide && report.ratios.iter().any(|line| line.threshold.is_some());
         let mut columns = vec![("service", false), ("tenant", false), ("point", false), ("traces", true)];
         if wide {
             columns.push(("sampled", true));
@@ -22,6 +23,9 @@ impl Page {
         columns.push(("ratio", true));
         if wide {
             columns.push(("interval", true));
+        }
+        if explained {
+            columns.push(("by trace id", true));
         }
         columns.push(("declared", true));
         if partial {
@@ -44,7 +48,13 @@ impl Page {
             }
             row.push(Cell::new(line.ratio.map_or_else(|| "-".to_owned(), percent)));
             if wide {
-                row.push(Cell::new(format!("{}–{}", percent(line.lower).trim_end_matches('%'), percent(line.upper))));
+                row.push(Cell::new(between(line.lower, line.upper)));
+            }
+            if explained {
+                let said = |threshold: &Threshold| {
+                    format!("{} {}", between(threshold.lower, threshold.upper), threshold.family)
+                };
+                row.push(Cell::new(line.threshold.as_ref().map_or_else(|| "-".to_owned(), said)));
             }
             row.push(Cell::new(line.declared.map_or_else(|| "-".to_owned(), percent)));
             if partial {
@@ -222,6 +232,11 @@ fn number(value: u64) -> Cell {
 }
 
 /// A count that should be zero.
+/// The ends of an interval of shares.
+fn between(lower: f64, upper: f64) -> String {
+    format!("{}–{}", percent(lower).trim_end_matches('%'), percent(upper))
+}
+
 fn bad(value: u64) -> Cell {
     if value == 0 { number(value) } else { number(value).fg(Color::Red) }
 }
