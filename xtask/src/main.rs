@@ -9,6 +9,7 @@ mod conformance;
 mod demo;
 mod fuzz;
 mod interrupt;
+mod lab;
 mod root;
 mod test;
 mod vm;
@@ -29,6 +30,8 @@ enum Task {
     Demo(demo::Options),
     /// Run every test: unit, property, replay, live kernel, end to end, and the kernels in virtual machines.
     Test(test::Options),
+    /// Run the laboratory: breaks of propagation planted in real services, and sound systems under load.
+    Lab(lab::Options),
     /// Check form: rustfmt, clippy without warnings, licences and advisories of dependencies.
     Check,
     /// Run the decoders over public vectors in a directory: HPACK stories, W3C header cases, decisions of SDKs.
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Lab(options) => lab::run(&options),
         Task::Check => check::run(),
         Task::Conformance(options) => conformance::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),

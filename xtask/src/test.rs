@@ -47,6 +47,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut command = Command::new("cargo");
     command.args(["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--tests", "--"]);
     command.args(&options.arguments).env("OBSERVER_BINARY", &binary).current_dir(workspace());
+    as_root(&mut command)
+}
+
+/// Runs a `cargo test` whose tests load programs into the kernel: they run by sudo where this process is not root.
+pub(crate) fn as_root(command: &mut Command) -> Result<ExitCode> {
     if !root::is_root() {
         if !has_program("sudo") {
             bail!(
@@ -54,7 +59,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             );
         }
         eprintln!("The tests load programs into the kernel: they run by sudo.");
-        command.env(runner_variable()?, "sudo --preserve-env=PATH,OBSERVER_BINARY,CARGO");
+        command.env(runner_variable()?, "sudo --preserve-env=PATH,OBSERVER_BINARY,CARGO,LAB_REQUESTS");
     }
     let status = command.status().context("cannot run cargo")?;
     if !root::is_root() {

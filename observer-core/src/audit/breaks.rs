@@ -184,8 +184,8 @@ fn samples_by_weights(desk: &Desk<'_>) -> bool {
     desk.inputs.traces.series().iter().any(|(_, _, class, _, _)| class == WeightClass::Below)
 }
 
-/// Requests without a context: one finding a receiver for those whose sender had none to give, and one a pair for those whose
-/// sender had, unless the sender is blamed for the loss already.
+/// Requests without a context: one finding a receiver. Those for whose loss the sender is blamed are not among them, and whoever may
+/// have had a context, but may as well poll or look after itself, is not blamed here either.
 fn missing(desk: &mut Desk<'_>) {
     let ledger = desk.inputs.ledger;
     let mut received: BTreeMap<ServiceId, u64> = BTreeMap::new();
@@ -196,37 +196,15 @@ fn missing(desk: &mut Desk<'_>) {
     let mut rootless: BTreeMap<ServiceId, (u64, Vec<ServiceId>, Asides, Examples)> = BTreeMap::new();
     for ((receiver, sender), missing) in ledger.missing.sorted() {
         // What was in doubt when it arrived may have been decided since.
-        let blamed =
-            ledger.breaks.get(&(sender, receiver, Break::Lost)).map(|lost| lost.causal.saturating_add(lost.window));
-        let had = missing.sender_had_context.max(blamed.unwrap_or_default());
-        let had_none = missing.all.count.saturating_sub(had);
-        if had_none > 0 {
+        let lost = ledger.breaks.get(&(sender, receiver, Break::Lost));
+        let blamed = lost.map_or(0, |lost| lost.causal.saturating_add(lost.window));
+        let rest = missing.all.count.saturating_sub(blamed);
+        if rest > 0 {
             let (count, senders, asides, examples) = rootless.entry(receiver).or_default();
-            *count = count.saturating_add(had_none);
+            *count = count.saturating_add(rest);
             senders.push(sender);
             *asides = asides.and(missing.asides);
             missing.all.examples.iter().for_each(|sight| examples.add(*sight));
-        }
-        if had > 0 && blamed.is_none() {
-            let (from, to) = (desk.service(sender), desk.service(receiver));
-            let of = received.get(&receiver).copied().unwrap_or_default();
-            desk.file(Draft {
-                case: Case::SenderHadContext(true),
-                service: Some(to.clone()),
-                peer: Some(from.clone()),
-                count: had,
-                of,
-                examples: desk.examples(&missing.all.examples),
-                ..Draft::new(
-                    Code::ContextMissing,
-                    format!(
-                        "{} from {from} reach {to} without the trace context that {from} had{}",
-                        words::counted(had, "request"),
-                        beside(missing.asides)
-                    ),
-                    format!("instrument the client with which {from} calls {to}"),
-                )
-            });
         }
     }
     for (receiver, (count, senders, asides, examples)) in rootless {
@@ -235,7 +213,6 @@ fn missing(desk: &mut Desk<'_>) {
         let by = from.as_deref().map_or_else(String::new, |from| format!(" from {from}"));
         let of = received.get(&receiver).copied().unwrap_or_default();
         desk.file(Draft {
-            case: Case::SenderHadContext(false),
             service: Some(to.clone()),
             peer: from,
             count,

@@ -25,8 +25,8 @@ use crate::time::Timestamp;
 
 pub(super) use rows::index;
 pub use rows::{
-    Arrival, Arrivals, Break, Broken, Companion, Disagreeing, Disagreement, Dropped, Fate, Fates, FormatSets, Gate,
-    Gated, HopRow, Missing, Outcomes, Side, Slow, Spelled, Tally, Unread,
+    Arrival, Arrivals, Break, Broken, Companion, Decided, Disagreeing, Disagreement, Dropped, Fate, Fates, FormatSets,
+    Gate, Gated, HopRow, Missing, Outcomes, Side, Slow, Spelled, Tally, Unread,
 };
 
 /// The share of the memory limit that each table of the ledger may take: one in this many.
@@ -61,8 +61,6 @@ pub struct ReceivedRequest<'a> {
     pub context: &'a MessageContext,
     /// Who sent it.
     pub sender: ServiceId,
-    /// Whether that is an observed service of which the cause of this request is known to have had a context.
-    pub sender_had_context: bool,
 }
 
 /// A hop as the propagation stage decided it.
@@ -89,6 +87,7 @@ pub struct Ledger {
     pub(super) malformed: Table<(ServiceId, ServiceId, Format, Malformation), Tally>,
     pub(super) missing: Table<(ServiceId, ServiceId), Missing>,
     pub(super) disagreements: Table<(ServiceId, ServiceId, Disagreement), Disagreeing>,
+    pub(super) decided: Table<(ServiceId, ServiceId, TenantId), Decided>,
     pub(super) spelled: Table<(ServiceId, ServiceId), Spelled>,
     pub(super) hops: Table<(ServiceId, ServiceId), HopRow>,
     pub(super) unread_formats: Table<(ServiceId, Formats), Unread>,
@@ -119,6 +118,7 @@ impl Ledger {
             malformed: Table::new(bytes),
             missing: Table::new(bytes),
             disagreements: Table::new(bytes),
+            decided: Table::new(bytes),
             spelled: Table::new(bytes),
             hops: Table::new(bytes),
             unread_formats: Table::new(bytes),
@@ -139,7 +139,7 @@ impl Ledger {
 
     /// Counts a request at the service that received it.
     pub fn received(&mut self, request: &ReceivedRequest<'_>) {
-        let ReceivedRequest { at, service, tenant, protocol, context, sender, sender_had_context } = *request;
+        let ReceivedRequest { at, service, tenant, protocol, context, sender } = *request;
         let sight = Sight { at, trace: None, peer: sender };
         let (all, of_headers) = (context.spellings(), context.beside.spellings);
         if !all.is_empty() {
@@ -153,6 +153,14 @@ impl Ledger {
         }
         let arrival = match context.trace {
             TraceFact::Valid(trace) => {
+                let decided = self.decided.at((service, sender, tenant));
+                match trace.sampled {
+                    Sampled::Sampled => decided.sampled = decided.sampled.saturating_add(1),
+                    Sampled::NotSampled => {
+                        decided.not_sampled.add(Sight { trace: Some((trace.trace_id, trace.parent_id)), ..sight });
+                    }
+                    Sampled::Deferred => {}
+                }
                 if let Some((format, reason)) = context.beside.malformed {
                     self.malformed.at((service, sender, format, reason)).add(sight);
                 }
@@ -165,7 +173,6 @@ impl Ledger {
                 let missing = self.missing.at((service, sender));
                 missing.all.add(sight);
                 missing.asides = missing.asides.and(context.beside.asides);
-                missing.sender_had_context = missing.sender_had_context.saturating_add(u64::from(sender_had_context));
                 Arrival::Missing
             }
             TraceFact::Malformed(format, reason) => {
@@ -455,12 +462,13 @@ impl Ledger {
     }
 
     /// The tables for `observer_tracked` and `observer_evicted_total`: name, rows, events counted under overflow.
-    pub fn tables(&self) -> [(&'static str, usize, u64); 16] {
+    pub fn tables(&self) -> [(&'static str, usize, u64); 17] {
         [
             ("requests", self.requests.len(), self.requests.overflowed()),
             ("malformed", self.malformed.len(), self.malformed.overflowed()),
             ("missing", self.missing.len(), self.missing.overflowed()),
             ("disagreements", self.disagreements.len(), self.disagreements.overflowed()),
+            ("decided", self.decided.len(), self.decided.overflowed()),
             ("spelled", self.spelled.len(), self.spelled.overflowed()),
             ("hops", self.hops.len(), self.hops.overflowed()),
             ("unread_formats", self.unread_formats.len(), self.unread_formats.overflowed()),

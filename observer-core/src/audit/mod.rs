@@ -6,6 +6,7 @@
 
 mod breaks;
 pub mod causes;
+mod denied;
 mod desk;
 mod dropped;
 mod formats;
@@ -107,6 +108,7 @@ impl Auditor {
         breaks::findings(&mut desk, &unknown);
         formats::findings(&mut desk, &unknown);
         dropped::findings(&mut desk);
+        denied::findings(&mut desk);
         losses::findings(&mut desk);
         samplers::findings(&mut desk);
         gaps::findings(&mut desk);

@@ -10,8 +10,6 @@ pub(super) enum Case {
     Any,
     /// Who is at the other end.
     Peer(Role),
-    /// A context is missing: whether the sender is an observed service that had one.
-    SenderHadContext(bool),
     /// Formats of one message contradict each other.
     Disagreement(Disagreement),
     /// A measured ratio and its rule.
@@ -55,10 +53,10 @@ pub(super) fn severity(code: Code, case: Case) -> Option<Severity> {
             Role::Bystander => Info,
             Role::External => return None,
         },
-        (Code::ContextMissing, Case::SenderHadContext(true)) => Warning,
-        // Nobody who is observed can do anything about what comes from outside; nor need it be meant to go on. Two tracing systems
-        // may well stand side by side.
-        (Code::ContextMissing | Code::FormatMismatch | Code::TenantUndeclared, _)
+        // Who provably had a context is told of by `context-lost`. Nobody who is observed can do anything about what comes from outside,
+        // nor need it be meant to go on. Two tracing systems may well stand side by side, and whoever
+        // begins traces may mean to sample none.
+        (Code::ContextMissing | Code::DecisionInconsistent | Code::FormatMismatch | Code::TenantUndeclared, _)
         | (Code::ContextMalformed | Code::ContextDuplicated, Case::Peer(Role::External))
         | (Code::ContextDuplicated, Case::Disagreement(Disagreement::Trace))
         | (Code::TenantOverrideMissing, Case::InTraffic(false)) => Info,
@@ -86,8 +84,7 @@ mod tests {
             (Code::TracestateDropped, Case::Peer(Role::Bystander), Some(Info)),
             (Code::BaggageDropped, Case::Peer(Role::Participant), Some(Critical)),
             (Code::BaggageDropped, Case::Peer(Role::External), None),
-            (Code::ContextMissing, Case::SenderHadContext(false), Some(Info)),
-            (Code::ContextMissing, Case::SenderHadContext(true), Some(Warning)),
+            (Code::ContextMissing, Case::Any, Some(Info)),
             (Code::ContextMalformed, Case::Peer(Role::Participant), Some(Warning)),
             (Code::ContextMalformed, Case::Peer(Role::External), Some(Info)),
             (Code::RatioUnder, ratio(0.04), Some(Critical)),
@@ -99,6 +96,7 @@ mod tests {
             (Code::ContextDuplicated, Case::Disagreement(Disagreement::Decision), Some(Warning)),
             (Code::FormatMismatch, Case::Peer(Role::Participant), Some(Critical)),
             (Code::FormatMismatch, Case::Any, Some(Info)),
+            (Code::DecisionInconsistent, Case::Any, Some(Info)),
             (Code::TenantUndeclared, Case::Any, Some(Info)),
             (Code::TenantOverrideMissing, Case::InTraffic(true), Some(Warning)),
             (Code::TenantOverrideMissing, Case::InTraffic(false), Some(Info)),

@@ -1,5 +1,6 @@
 //! A small shop, described by what its services do, and the report that must come of it.
 
+mod denied;
 mod dropped;
 mod formats;
 mod losses;
@@ -103,16 +104,7 @@ impl Shop {
         for _ in 0..count {
             let (at, _) = self.next();
             let protocol = Protocol::Http11;
-            let sender_had_context = false;
-            self.ledger.received(&ReceivedRequest {
-                at,
-                service,
-                tenant,
-                protocol,
-                context,
-                sender,
-                sender_had_context,
-            });
+            self.ledger.received(&ReceivedRequest { at, service, tenant, protocol, context, sender });
         }
     }
 

@@ -82,15 +82,6 @@ struct Request<'a> {
     uncounted: bool,
 }
 
-/// What the sender's sight of a request tells the receiver's.
-#[derive(Clone, Copy, Debug, Default)]
-struct Handed {
-    /// Whether a request that caused it is known to have had a context.
-    had_context: bool,
-    /// How its trace came to who sends it.
-    route: Route,
-}
-
 /// How often the stages drop what is past its time.
 const EXPIRY_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
 /// Workloads that are hidden together when events were lost, or hidden for the whole run: more than attribution keeps.
@@ -184,9 +175,9 @@ impl Stages {
                     if self.extractors.asks_for_namespaces() { self.tenant(head, client, parties) } else { tenant };
                 let sent = Request { tenant, ..received };
                 let ambiguous = parties.is_ambiguous(&ends[super::place(message.from)]);
-                let handed = self.sent(&sent, client, server.service(), ambiguous);
+                let route = self.sent(&sent, client, server.service(), ambiguous);
                 if let Some(owner) = server.observed() {
-                    self.received(&received, owner, client, handed);
+                    self.received(&received, owner, client, route);
                 }
             }
             MessageBody::Response(head) => {
@@ -230,9 +221,9 @@ impl Stages {
         }
     }
 
-    /// The sender's sight of a request. Returns what the receiver's depends on.
-    fn sent(&mut self, request: &Request<'_>, client: Party, peer: ServiceId, ambiguous: bool) -> Handed {
-        let Some(owner) = client.observed().filter(|_| !request.uncounted) else { return Handed::default() };
+    /// The sender's sight of a request. Returns how its trace came to the sender, where that is known.
+    fn sent(&mut self, request: &Request<'_>, client: Party, peer: ServiceId, ambiguous: bool) -> Route {
+        let Some(owner) = client.observed().filter(|_| !request.uncounted) else { return Route::UNSEEN };
         let Request { at, context, tenant, head, unread, .. } = *request;
         let hop = if ambiguous {
             Hop {
@@ -282,9 +273,7 @@ impl Stages {
                 self.traces.observe(&Sighting { at, service, tenant, point, trace_id, sampled, class, peer });
             }
         }
-        // What is in doubt may be a timer's doing while something else is in flight.
-        let is_caused = hop.outcome != Outcome::Ambiguous;
-        Handed { had_context: is_caused && hop.cause.is_some_and(|cause| cause.trace.is_some()), route: hop.route }
+        hop.route
     }
 
     /// How the trace of a request came to who sends it, where the sender's sight does not tell; `known`: whether it is seen elsewhere.
@@ -302,8 +291,7 @@ impl Stages {
     }
 
     /// The receiver's sight of a request.
-    fn received(&mut self, request: &Request<'_>, owner: Owner, client: Party, handed: Handed) {
-        let sender_had_context = handed.had_context;
+    fn received(&mut self, request: &Request<'_>, owner: Owner, client: Party, route: Route) {
         let Request { at, protocol, exchange, context, tenant, uncounted, .. } = *request;
         if self.workloads.len() < WORKLOADS_MAX {
             self.workloads.insert(owner.workload);
@@ -313,8 +301,7 @@ impl Stages {
         let knows = |trace: &TraceContext| self.traces.knows(at, trace.trace_id);
         let sender_observed =
             client.observed().is_some() || (self.fed.contains_key(&sender) && context.trace.valid().is_some_and(knows));
-        let route =
-            if handed.route == Route::UNSEEN { self.route_to(client, sender_observed, request) } else { handed.route };
+        let route = if route == Route::UNSEEN { self.route_to(client, sender_observed, request) } else { route };
         // What is not counted may cause hops all the same.
         self.propagation.request_in(&Inbound { at, owner, exchange, context, tenant, route });
         if let Some(unread) = request.unread {
@@ -341,7 +328,7 @@ impl Stages {
             let sight = Sight { at, trace: Some((trace.trace_id, trace.parent_id)), peer: sender };
             self.ledger.promised(service, tenant, Side::Receiver, trace.sampled, sight);
         }
-        let request = ReceivedRequest { at, service, tenant, protocol, context, sender, sender_had_context };
+        let request = ReceivedRequest { at, service, tenant, protocol, context, sender };
         self.ledger.received(&request);
         if let TraceFact::Valid(trace) = context.trace {
             let (trace_id, sampled) = (trace.trace_id, trace.sampled);

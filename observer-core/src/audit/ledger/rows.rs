@@ -307,10 +307,17 @@ impl Tally {
 pub struct Missing {
     /// All.
     pub all: Tally,
-    /// Those whose sender is known to have had a context.
-    pub sender_had_context: u64,
     /// What they carry that is no context, or is not decoded.
     pub asides: Asides,
+}
+
+/// Requests with a context, between two services, by what was decided of their traces.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Decided {
+    /// Sampled.
+    pub sampled: u64,
+    /// Not sampled.
+    pub not_sampled: Tally,
 }
 
 /// Which end of a request tells of it.
@@ -438,6 +445,11 @@ impl Labels for (ServiceId, Formats) {
 impl Labels for (ServiceId, ServiceId) {
     fn overflow(self) -> Self {
         (self.0, Names::OVERFLOW_SERVICE)
+    }
+}
+impl Labels for (ServiceId, ServiceId, TenantId) {
+    fn overflow(self) -> Self {
+        (self.0, Names::OVERFLOW_SERVICE, Names::OVERFLOW_TENANT)
     }
 }
 impl Labels for (ServiceId, ServiceId, Break) {

@@ -11,7 +11,7 @@ use observer_core::time::Timestamp;
 use super::super::link::Link;
 use super::super::parties::{EndAt, Known, Parties, Party, UNSPECIFIED};
 use super::super::place;
-use super::{Handed, Request, Stages, WORKLOADS_MAX};
+use super::{Request, Stages, WORKLOADS_MAX};
 
 impl Stages {
     /// A record passes between a client and a broker. The broker itself neither receives it nor sends it on, nor does what passes
@@ -44,7 +44,7 @@ impl Stages {
         match way {
             Way::Produced => {
                 let ambiguous = parties.is_ambiguous(&ends[place(message.from)]);
-                let route = self.sent(&request, client, topic, ambiguous).route;
+                let route = self.sent(&request, client, topic, ambiguous);
                 let all = self.fed.entry(topic).or_insert(route);
                 if *all == Route::UNSEEN {
                     *all = route;
@@ -52,7 +52,7 @@ impl Stages {
                     *all = self.propagation.shared(*all, route);
                 }
             }
-            Way::Fetched => self.received(&request, owner, Party::Peer(topic), Handed::default()),
+            Way::Fetched => self.received(&request, owner, Party::Peer(topic), Route::UNSEEN),
         }
     }
 
