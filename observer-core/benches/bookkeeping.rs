@@ -62,6 +62,7 @@ impl Load {
         let context = Self::context(number, 1);
         let exchange = Some(Self::exchange(number));
         self.propagation.request_in(&Inbound {
+            socket: None,
             at,
             owner,
             exchange,
@@ -80,6 +81,7 @@ impl Load {
         let context = Self::context(number, 2);
         let (method, path) = ("GET", "/stock/17");
         let hop = Outbound {
+            socket: None,
             at,
             owner,
             peer: ServiceId(2),

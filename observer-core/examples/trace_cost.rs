@@ -35,6 +35,7 @@ fn main() {
             let connection = ConnectionId(number % 64);
             let exchange = Some(ExchangeId { connection, number });
             propagation.request_in(&Inbound {
+                socket: None,
                 at,
                 owner: Owner { service, workload },
                 exchange,

@@ -90,6 +90,7 @@ pub(crate) fn of_session(session: u64, layout: u16) -> Option<Connection> {
         // A BIO begins with the library's context.
         OPENSSL_3_0 => (session + 16, 8, 56),
         OPENSSL_3_2 => (read_bio_3_2(session)?, 8, 56),
+        // A `tls.Conn` begins with the connection below it.
         GO => return of_descriptor(go_descriptor(session)?),
         _ => return None,
     };
@@ -116,11 +117,25 @@ fn read_bio_3_2(session: u64) -> Option<u64> {
     }
 }
 
-/// A `tls.Conn` begins with an interface, whose data is a `*net.TCPConn` if all is as in a `net.netFD` of a stream (Go 1.19, 1.23
-/// and 1.27: `Sysfd` at 16, `IsStream` at 48, `family` at 56, `sotype` at 64). Of another kind of connection there stand pointers.
+/// The cookie of the socket of a `net.Conn`, which is an interface at this place: a `*net.TCPConn`, or what begins with a `net.Conn` that
+/// is one, as a `*tls.Conn` does and most of what wraps a connection.
 #[inline(always)]
-fn go_descriptor(session: u64) -> Option<u32> {
-    let connection: u64 = user(session + 8)?;
+pub(crate) fn of_interface(place: u64) -> Option<u64> {
+    if MEMBERS_KNOWN.load() == 0 {
+        return None;
+    }
+    let descriptor = match go_descriptor(place) {
+        Some(descriptor) => descriptor,
+        None => go_descriptor(user(place + 8)?)?,
+    };
+    of_descriptor(descriptor).map(|connection| connection.cookie)
+}
+
+/// The data of a `net.Conn`, an interface, is a `*net.TCPConn` if all is as in a `net.netFD` of a stream (Go 1.19, 1.23 and 1.27:
+/// `Sysfd` at 16, `IsStream` at 48, `family` at 56, `sotype` at 64). Of another kind of connection there stand pointers.
+#[inline(always)]
+fn go_descriptor(interface: u64) -> Option<u32> {
+    let connection: u64 = user(interface + 8)?;
     let descriptor: u64 = user(connection)?;
     let family: u64 = user(descriptor + 56)?;
     let is_internet = family == u64::from(AF_INET) || family == u64::from(AF_INET6);

@@ -32,6 +32,10 @@ pub const TLS_PROCESSES: u32 = 1 << 12;
 pub const REDIS_CONNECTIONS_MAX: u32 = 1 << 14;
 /// Processes at once whose reading threads are told.
 pub const READERS_MAX: u32 = 64;
+/// Goroutines that work for a request and are remembered at once; the one that did nothing longest goes first.
+pub const GOROUTINES_MAX: u32 = 1 << 14;
+/// Goroutines that are being made at once: one a thread.
+pub const BIRTHS_MAX: u32 = 1 << 10;
 /// Bytes of the ring buffer unless the loader sets another size.
 pub const RING_BYTES: u32 = 8 << 20;
 

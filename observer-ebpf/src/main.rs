@@ -12,6 +12,8 @@ mod flows;
 #[cfg(target_arch = "bpf")]
 mod frames;
 #[cfg(target_arch = "bpf")]
+mod goroutine;
+#[cfg(target_arch = "bpf")]
 mod headers;
 #[cfg(target_arch = "bpf")]
 mod long;
@@ -48,7 +50,7 @@ mod entry {
     use observer_ebpf::layout::Layout;
     use observer_ebpf::record::{Kind, TAP_EGRESS, TAP_INGRESS, TAP_TLS, TAP_WIRE};
 
-    use crate::{frames, long, packet, reading, rustls, socket, stream, tls};
+    use crate::{frames, goroutine, long, packet, reading, rustls, socket, stream, tls};
 
     #[cgroup_skb(egress)]
     #[inline(always)]
@@ -259,6 +261,34 @@ mod entry {
     #[inline(always)]
     pub fn go_closes(ctx: ProbeContext) -> u32 {
         tls::closes_in_go(&ctx);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn go_reads_request(ctx: ProbeContext) -> u32 {
+        goroutine::reads_request(&ctx);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn go_bears(ctx: ProbeContext) -> u32 {
+        goroutine::bears(&ctx);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn go_born(ctx: ProbeContext) -> u32 {
+        goroutine::born(&ctx);
+        0
+    }
+
+    #[uprobe]
+    #[inline(always)]
+    pub fn go_calls(ctx: ProbeContext) -> u32 {
+        goroutine::calls(&ctx);
         0
     }
 

@@ -17,7 +17,7 @@ pub enum Hook {
     Filter,
     /// `tcp_rcv_space_adjust`, a raw tracepoint: in the context of the thread that reads from a TCP socket.
     Reading,
-    /// An instruction of a program in user space: attached where a TLS library is found.
+    /// An instruction of a program in user space: attached where a TLS library, or Go's net/http, is found.
     Probe,
     /// The only entry of this program array: another program leaves for it.
     Entry {
@@ -56,6 +56,8 @@ pub enum Gives {
     Owners,
     /// Which thread reads what: attached only while that is asked for.
     Readers,
+    /// Which request a goroutine works for: attached only while that is asked for.
+    Goroutines,
 }
 
 impl Program {
@@ -69,7 +71,7 @@ impl Program {
 }
 
 /// Every program of the object. Socket hooks come first, so that no packet is seen of a socket that they missed.
-pub const PROGRAMS: [Program; 44] = [
+pub const PROGRAMS: [Program; 48] = [
     Program { name: "connect4", hook: Hook::SocketAddress, gives: Gives::Owners },
     Program { name: "connect6", hook: Hook::SocketAddress, gives: Gives::Owners },
     Program { name: "post_bind4", hook: Hook::Socket, gives: Gives::Owners },
@@ -143,6 +145,10 @@ pub const PROGRAMS: [Program; 44] = [
     Program { name: "tls_frames", hook: Hook::Entry { array: "FRAMES_TLS", of: &Hook::Probe }, gives: Gives::Tls },
     Program { name: "tls_stream", hook: Hook::Entry { array: "STREAM_TLS", of: &Hook::Probe }, gives: Gives::Tls },
     Program { name: "reads", hook: Hook::Reading, gives: Gives::Readers },
+    Program { name: "go_reads_request", hook: Hook::Probe, gives: Gives::Goroutines },
+    Program { name: "go_bears", hook: Hook::Probe, gives: Gives::Goroutines },
+    Program { name: "go_born", hook: Hook::Probe, gives: Gives::Goroutines },
+    Program { name: "go_calls", hook: Hook::Probe, gives: Gives::Goroutines },
     Program { name: "ingress", hook: Hook::Ingress, gives: Gives::Packets },
     Program { name: "egress", hook: Hook::Egress, gives: Gives::Packets },
     Program { name: "wire", hook: Hook::Filter, gives: Gives::Packets },

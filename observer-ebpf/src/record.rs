@@ -33,6 +33,11 @@ pub enum Kind {
     /// A thread has read from a TCP socket: `socket` is that, `token` the process (its higher half) and the thread, `seq` the
     /// sequence number behind the last byte that was read.
     Reads = 14,
+    /// A goroutine is about to send a request over HTTP/1: `socket` is where, `token` its process. `source` is, in two words, the socket of
+    /// the connection that its work came by and when the turn began in which that was served (nanoseconds of CLOCK_MONOTONIC), zeros where
+    /// it works for nobody; `seq` is the number of births between the goroutine that serves that connection and this one, `wire_len` how often this one
+    /// or one between them called anybody before.
+    GoCalls = 15,
 }
 
 impl Kind {
@@ -52,6 +57,7 @@ impl Kind {
             12 => Self::SessionBegins,
             13 => Self::Unasked,
             14 => Self::Reads,
+            15 => Self::GoCalls,
             _ => return None,
         })
     }

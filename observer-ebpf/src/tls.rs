@@ -404,7 +404,7 @@ fn tell(record: Record) {
     entry.submit(submit_flags());
 }
 
-fn ends(words: [u64; 2]) -> [u8; 16] {
+pub(crate) fn ends(words: [u64; 2]) -> [u8; 16] {
     (u128::from(words[0]) | u128::from(words[1]) << 64).to_ne_bytes()
 }
 

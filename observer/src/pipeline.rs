@@ -29,7 +29,7 @@ use rustc_hash::FxHashSet;
 use std::time::Duration;
 
 use crate::attribute::Options;
-use crate::capture::{Event, Reading, SourceCounters};
+use crate::capture::{Event, GoCall, Reading, SourceCounters, Work};
 use crate::config::Config;
 use crate::output::snapshot::{Extras, MalformedCount, TableUse};
 use crate::tls::TlsProcess;
@@ -229,6 +229,16 @@ impl Pipeline {
                 let Reading { at, socket, process, thread, up_to, is_awaited } = *reading;
                 let place = self.connections.of_socket(socket).map(|(connection, end)| (connection.id, end));
                 self.stages.reads(&propagation::Reading { at, process, thread, socket, place, up_to, is_awaited });
+            }
+            Event::GoCalls(call) => {
+                let GoCall { at, socket, work, .. } = *call;
+                let work = work.map(|Work { served, since, births, calls }| propagation::Work {
+                    served,
+                    since,
+                    births,
+                    calls,
+                });
+                self.stages.goroutine_calls(propagation::GoCall { at, socket, work });
             }
             Event::Socket(event) => {
                 if let Some(attribution) = self.parties.attribution() {

@@ -16,6 +16,8 @@ mod ends;
 mod frames;
 #[path = "kernel/go.rs"]
 mod go;
+#[path = "kernel/goroutines.rs"]
+mod goroutines;
 #[path = "kernel/headers.rs"]
 mod headers;
 #[path = "kernel/heads.rs"]

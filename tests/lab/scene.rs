@@ -46,6 +46,8 @@ pub(crate) enum Kind {
     Polling,
     /// net/http, a goroutine for each request.
     Go,
+    /// The same instrumented by hand, without an SDK.
+    Goroutines,
     /// hyper, a future for each request.
     Rust,
 }
@@ -73,6 +75,7 @@ impl Kind {
                 node
             }
             Self::Go => HERE.command(&sources::go("tests/lab/goroutines.go")?),
+            Self::Goroutines => HERE.command(&sources::go("tests/causal/goroutines.go")?),
             Self::Rust => HERE.command(Path::new(env!("CARGO_BIN_EXE_futures"))),
         })
     }
@@ -150,7 +153,7 @@ impl Laboratory<'_> {
         let metrics = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let (audits, configuration) = (place.join("audits"), place.join("observer.yaml"));
         let outputs = format!("prometheus: {{listen: \"{metrics}\"}}\naudit: {{directory: {}}}\n", audits.display());
-        fs::write(&configuration, format!("capture: {{sources: [cgroup]}}\n{outputs}"))?;
+        fs::write(&configuration, format!("capture: {{sources: [cgroup], tls_budget: 1}}\n{outputs}"))?;
         let observer = Observer::start(&binary(false)?, &configuration, metrics, &audits, &place.join("report.txt"))?;
         let since_ns = now_ns()?;
 

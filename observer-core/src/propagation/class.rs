@@ -39,7 +39,7 @@ const EXAMPLES_MAX: usize = 3;
 const ROUTES_MAX: usize = 8;
 /// The share of a class that may not follow requests at most, where it is shown by hops of which each is proven to do so: of a class
 /// with a larger share, as many in a row would be rarer than a false alarm.
-const STRANGE_SHARE: f64 = 1.0 / 3.0;
+pub(super) const STRANGE_SHARE: f64 = 1.0 / 3.0;
 /// Classes of one workload. Hops of further ones stay ambiguous.
 pub(super) const CLASSES_PER_WORKLOAD_MAX: usize = 256;
 

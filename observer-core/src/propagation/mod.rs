@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::{Formats, MessageContext, Sampled, TraceContext, Weight};
 use crate::fact::Fact;
-use crate::ids::{ConnectionId, ExchangeId, ServiceId, TenantId, WorkloadId};
+use crate::ids::{ConnectionId, ExchangeId, ServiceId, SocketId, TenantId, WorkloadId};
 use crate::time::Timestamp;
 
 mod agreement;
@@ -20,6 +20,7 @@ mod class;
 mod correction;
 mod filter;
 mod flights;
+mod goroutines;
 mod handed;
 mod load;
 mod routes;
@@ -32,6 +33,7 @@ mod watch;
 mod weight;
 
 pub use correction::{Correction, Example};
+pub use goroutines::{GoCall, Work};
 pub use handed::Handed;
 pub use routes::{Origin, Route, Routes};
 pub use telemetry::{NoHop, is_telemetry_topic, no_hop};
@@ -121,6 +123,8 @@ pub struct Inbound<'a> {
     pub owner: Owner,
     /// Which exchange it opens; `None`: a record from a broker, which nothing answers.
     pub exchange: Option<ExchangeId>,
+    /// The socket that it reaches, where goroutines that read it can be told: requests come there one at a time. `None`: they cannot.
+    pub socket: Option<SocketId>,
     /// What it says.
     pub context: &'a MessageContext,
     /// Its tenant ([`crate::names::Names::UNKNOWN_TENANT`] where it names none).
@@ -140,6 +144,8 @@ pub struct Outbound<'a> {
     pub peer: ServiceId,
     /// Which exchange it opens, where threads that read its answer can be told; `None`: they cannot.
     pub exchange: Option<ExchangeId>,
+    /// The socket that it leaves through, where goroutines that send it can be told; `None`: they cannot.
+    pub socket: Option<SocketId>,
     /// What it says.
     pub context: &'a MessageContext,
     /// Its tenant ([`crate::names::Names::UNKNOWN_TENANT`] where it names none).

@@ -6,6 +6,7 @@ use super::arrived::{Arrival, Arrived, Seen};
 use super::class::{ClassName, Classes, Court, Manner, Stray};
 use super::correction::{Correction, Corrections, Example};
 use super::flights::{Brought, Causes, Flight, Flights, InFlight};
+use super::goroutines::{Conclusion, GoCall, Goroutines, Maker};
 use super::routes::{Route, Routes};
 use super::threads::{Doubt, Reading, Threads, Unread, Verdict};
 use super::view::{Hidden, View};
@@ -68,6 +69,10 @@ pub struct PropagationCounters {
     pub threads: usize,
     /// What threads read, or were to read, for which there was no room.
     pub threads_refused: u64,
+    /// Connections whose requests goroutines read, and what goroutines call, while that is told.
+    pub goroutines: usize,
+    /// How many of them found no room.
+    pub goroutines_refused: u64,
 }
 
 /// Follows traces through workloads.
@@ -82,6 +87,7 @@ pub struct Propagation {
     routes: Routes,
     court: Court,
     threads: Threads,
+    goroutines: Goroutines,
     watches: Watches,
     /// The first moment that was seen.
     since: Option<Timestamp>,
@@ -102,6 +108,7 @@ impl Propagation {
         };
         Self {
             threads: Threads::new(court.goal),
+            goroutines: Goroutines::new(court.goal),
             watches: Watches::default(),
             workloads: FxHashMap::default(),
             flights: Flights::new(limits.memory_bytes / FLIGHTS_SHARE),
@@ -147,6 +154,11 @@ impl Propagation {
         workload.last_at = at;
         if let Some(exchange) = request.exchange {
             workload.view.caught_up(exchange.connection);
+            if let Some(socket) = request.socket
+                && self.watches.watches(request.owner.workload)
+            {
+                self.goroutines.arrives(at, socket, exchange, request.owner.workload);
+            }
         }
         if context.trace == TraceFact::NotObserved {
             workload.view.hide(Hidden::HeadCut, at);
@@ -166,6 +178,7 @@ impl Propagation {
         if self.watches.is_on()
             && let Some(number) = answer.number
         {
+            self.goroutines.answers(at, ExchangeId { connection: answer.connection, number });
             self.threads.answers(ExchangeId { connection: answer.connection, number });
         }
         if let Some(workload) = self.workloads.get_mut(&answer.workload) {
@@ -195,8 +208,8 @@ impl Propagation {
     /// A workload sends a request that is neither telemetry nor a probe ([`super::no_hop`]).
     pub fn request_out(&mut self, request: &Outbound<'_>) -> Hop {
         let (mut hop, class) = self.decide(request);
-        if let Some(exchange) = request.exchange {
-            self.doubts(request, exchange, &hop, class);
+        if request.exchange.is_some() || request.socket.is_some() {
+            self.doubts(request, &hop, class);
         }
         if hop.route == Route::UNSEEN && request.context.trace.valid().is_some() {
             hop.route = self.begins(request.owner.service, hop.started);
@@ -242,8 +255,8 @@ impl Propagation {
         &self.routes
     }
 
-    /// Remembers a hop until its answer is read.
-    fn doubts(&mut self, request: &Outbound<'_>, exchange: ExchangeId, hop: &Hop, class: Option<(u64, bool)>) {
+    /// Looks who made a hop, and remembers it until its answer is read.
+    fn doubts(&mut self, request: &Outbound<'_>, hop: &Hop, class: Option<(u64, bool)>) {
         let (at, Owner { workload, service }) = (request.at, request.owner);
         let doubt = class.filter(|_| hop.outcome == Outcome::Ambiguous);
         if doubt.is_some() {
@@ -262,7 +275,39 @@ impl Propagation {
             example: Example { at, sent: hop.sent, cause: hop.cause.and_then(|cause| cause.trace) },
             reached: hop.reached,
         });
-        self.threads.sends(at, exchange, doubt);
+        let maker = request.socket.and_then(|socket| self.goroutines.sends(at, socket, workload));
+        let conclusion = match (&maker, &doubt) {
+            (Some(maker), Some(doubt)) => self.goroutines.concludes(maker, workload, doubt.class),
+            (Some(maker), None) => {
+                self.compares(maker, workload, hop);
+                Conclusion::Open
+            }
+            (None, _) => Conclusion::Open,
+        };
+        match (conclusion, doubt, request.exchange) {
+            (Conclusion::Caused(cause), Some(doubt), _) => self.proves(&Verdict { doubt, cause: Some(cause) }),
+            (Conclusion::Outlived, Some(doubt), _) => self.proves(&Verdict { doubt, cause: None }),
+            (_, doubt, Some(exchange)) => self.threads.sends(at, exchange, doubt),
+            _ => {}
+        }
+    }
+
+    /// Compares the trace that a hop goes on with to that of the request which its goroutine was made for.
+    fn compares(&mut self, maker: &Maker, workload: WorkloadId, hop: &Hop) {
+        let goes_on = matches!(hop.outcome, Outcome::Continued | Outcome::PassedThrough | Outcome::Flipped);
+        let Some(sent) = hop.sent.filter(|_| goes_on && maker.may_be_shared()) else { return };
+        let Some(flight) = maker.request.and_then(|request| self.flights.of_exchange(request)) else { return };
+        let brought = flight.trace.filter(|_| flight.brought.is_context());
+        if flight.brought != Brought::Unknown && !brought.is_some_and(|trace| trace.trace_id.is_same(sent.trace_id)) {
+            self.goroutines.is_shared(workload);
+        }
+    }
+
+    /// A goroutine is about to send a request.
+    pub fn goroutine_calls(&mut self, call: GoCall) {
+        if self.watches.is_on() {
+            self.goroutines.calls(call);
+        }
     }
 
     /// The workloads of which it is to be told what their threads read: some of their hops stay in doubt.
@@ -289,7 +334,13 @@ impl Propagation {
         if !self.watches.is_on() {
             return;
         }
-        let Some(Verdict { doubt, cause }) = self.threads.reads(reading) else { return };
+        if let Some(verdict) = self.threads.reads(reading) {
+            self.proves(&verdict);
+        }
+    }
+
+    /// It is known who made a hop that was in doubt.
+    fn proves(&mut self, Verdict { doubt, cause }: &Verdict) {
         let Some(workload) = self.workloads.get_mut(&doubt.workload) else { return };
         let flight = cause.and_then(|exchange| self.flights.of_exchange(exchange));
         let outcome = match flight.map(|flight| flight.brought) {
@@ -303,7 +354,7 @@ impl Propagation {
             None => None,
         };
         let trace = flight.and_then(|flight| flight.trace);
-        if workload.classes.proven(&doubt, outcome, trace, &mut self.court) {
+        if workload.classes.proven(doubt, outcome, trace, &mut self.court) {
             self.watches.decided(doubt.workload);
         }
     }
@@ -312,12 +363,14 @@ impl Propagation {
     pub fn connection_gone(&mut self, connection: ConnectionId) {
         if self.watches.is_on() {
             self.threads.closes(connection);
+            self.goroutines.closes(connection);
         }
     }
 
-    /// Something was not seen: what threads were about is not known any more.
+    /// Something was not seen: what threads and goroutines were about is not known any more.
     pub fn forget_threads(&mut self) {
         self.threads.forget();
+        self.goroutines.forget();
     }
 
     fn decide(&mut self, request: &Outbound<'_>) -> (Hop, Option<(u64, bool)>) {
@@ -402,7 +455,9 @@ impl Propagation {
         });
         self.threads.expire(now);
         let workloads = &self.workloads;
-        self.watches.tick(now, &mut self.threads, |workload| workloads.contains_key(&workload));
+        self.goroutines.expire(now, |workload| workloads.contains_key(&workload));
+        let told = (&mut self.threads, &mut self.goroutines);
+        self.watches.tick(now, told, |workload| workloads.contains_key(&workload));
     }
 
     /// What was told and no longer holds, in the order in which it is to be applied.
@@ -425,6 +480,8 @@ impl Propagation {
             routes_refused: self.routes.refused(),
             threads: self.threads.len(),
             threads_refused: self.threads.refused(),
+            goroutines: self.goroutines.len(),
+            goroutines_refused: self.goroutines.refused(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
+use super::goroutines::Goroutines;
 use super::threads::Threads;
 use crate::ids::WorkloadId;
 use crate::time::Timestamp;
@@ -97,7 +98,12 @@ impl Watches {
     }
 
     /// Lets time pass; forgets workloads that are not `known`.
-    pub(super) fn tick(&mut self, now: Timestamp, threads: &mut Threads, known: impl Fn(WorkloadId) -> bool) {
+    pub(super) fn tick(
+        &mut self,
+        now: Timestamp,
+        (threads, goroutines): (&mut Threads, &mut Goroutines),
+        known: impl Fn(WorkloadId) -> bool,
+    ) {
         self.all.retain(|&workload, _| known(workload));
         let mut watched = self.all.values().filter(|watch| watch.is_on()).count();
         for (&workload, watch) in &mut self.all {
@@ -111,7 +117,9 @@ impl Watches {
                     }
                 }
                 Phase::Watches { until } => {
-                    let hopeless = threads.is_hopeless(workload);
+                    // Goroutines need some time to be told: a program is looked into first.
+                    let follows = goroutines.tells_of(workload) || until.since(now) > WATCH.saturating_sub(CALM);
+                    let hopeless = threads.is_hopeless(workload) && !follows;
                     if until <= now || watch.last.after(CALM) <= now || hopeless {
                         watch.rest = match watch.decided {
                             _ if hopeless => REST_MAX,
@@ -120,6 +128,7 @@ impl Watches {
                         };
                         watch.phase = Phase::Rests { until: now.after(watch.rest) };
                         watch.doubts = 0;
+                        goroutines.leaves(workload);
                         watched = watched.saturating_sub(1);
                     }
                 }
@@ -129,6 +138,7 @@ impl Watches {
         }
         if watched == 0 && self.watched > 0 {
             threads.forget();
+            goroutines.forget();
         }
         self.watched = watched;
     }

@@ -24,9 +24,8 @@ pub struct ProgramState {
 
 /// Attaches to the sockets of a cgroup and of all below it.
 pub(super) fn at_sockets(ebpf: &mut Ebpf, directory: &File) -> Vec<ProgramState> {
-    let programs = PROGRAMS
-        .iter()
-        .filter(|program| program.base() != Hook::Filter && !matches!(program.gives, Gives::Tls | Gives::Readers));
+    let programs =
+        PROGRAMS.iter().filter(|program| !matches!(program.base(), Hook::Filter | Hook::Probe | Hook::Reading));
     programs.map(|program| state(program, attach(ebpf, program, directory))).collect()
 }
 
@@ -49,7 +48,16 @@ pub(super) fn on_interface(ebpf: &mut Ebpf, interface: Option<&str>) -> (Vec<Pro
 }
 
 /// Loads what is attached to TLS libraries once these are found.
-pub(super) fn for_probes(ebpf: &mut Ebpf) -> Vec<ProgramState> {
+pub(super) fn for_tls(ebpf: &mut Ebpf) -> Vec<ProgramState> {
+    for_probes(ebpf, Gives::Tls)
+}
+
+/// Loads what is attached to Go programs while that is asked for.
+pub(super) fn for_goroutines(ebpf: &mut Ebpf) -> Vec<ProgramState> {
+    for_probes(ebpf, Gives::Goroutines)
+}
+
+fn for_probes(ebpf: &mut Ebpf, gives: Gives) -> Vec<ProgramState> {
     let load = |program: &Program| {
         let outcome = match program.hook {
             Hook::Entry { array, .. } => enter(ebpf, program, array),
@@ -57,7 +65,7 @@ pub(super) fn for_probes(ebpf: &mut Ebpf) -> Vec<ProgramState> {
         };
         state(program, outcome)
     };
-    PROGRAMS.iter().filter(|program| program.gives == Gives::Tls).map(load).collect()
+    PROGRAMS.iter().filter(|program| program.gives == gives).map(load).collect()
 }
 
 fn load_probe(ebpf: &mut Ebpf, program: &Program) -> Result<(), String> {

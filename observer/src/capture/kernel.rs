@@ -18,6 +18,7 @@ use rustix::event::{Timespec, epoll};
 
 use super::attach::{self, ProgramState};
 use super::cgroup::Below;
+use super::goroutines::Goroutines;
 use super::kernel_memory::{RingReader, Wishes};
 use super::object::Loaded;
 use super::probe_budget::ProbeBudget;
@@ -144,6 +145,8 @@ pub struct KernelCapture {
     records: Records,
     /// `None` where threads cannot be told.
     readers: Option<Readers>,
+    /// `None` where goroutines cannot be followed.
+    goroutines: Option<Goroutines>,
     states: Vec<ProgramState>,
     tls: Option<Result<Watch, String>>,
     /// `None` where a hit could not be timed.
@@ -196,7 +199,7 @@ impl KernelCapture {
         }
         let readers = match options.source {
             KernelSource::Cgroup => {
-                let (readers, state) = Readers::open(&mut ebpf, members);
+                let (readers, state) = Readers::open(&mut ebpf, members.clone());
                 states.push(state);
                 readers
             }
@@ -215,6 +218,14 @@ impl KernelCapture {
                 .map_err(|error| format!("processes cannot be followed: {error}"))
         });
         let watch = tls.as_ref().and_then(|opened| opened.as_ref().ok());
+        let goroutines = match options.source {
+            KernelSource::Cgroup => {
+                let (goroutines, loaded) = Goroutines::open(&mut ebpf, members, hit_cost, options.tls_budget);
+                states.extend(loaded);
+                goroutines
+            }
+            KernelSource::SocketFilter => None,
+        };
         let budget = hit_cost.map(|cost| ProbeBudget::new(cost, options.tls_budget, &all_hits(&hits), Instant::now()));
         let wakeups = wakeups(&ring_map, watch).map_err(OpenError::Memory)?;
         Ok(Self {
@@ -227,6 +238,7 @@ impl KernelCapture {
             hits,
             records: Records::of(options.source, selection(options)),
             readers,
+            goroutines,
             states,
             tls,
             budget,
@@ -294,6 +306,9 @@ impl Source for KernelCapture {
         if let Some(readers) = &mut self.readers {
             readers.look(self.looked, self.records.told_of_readers);
         }
+        if let Some(goroutines) = &mut self.goroutines {
+            goroutines.look(self.looked, |process| hits_of(&self.hits, process));
+        }
         if let Some(budget) = self.budget.as_mut().filter(|budget| budget.is_due(self.looked)) {
             budget.look(self.looked, &all_hits(&self.hits), command);
         }
@@ -314,6 +329,9 @@ impl Source for KernelCapture {
     fn tell_readers(&mut self, processes: &[u32]) {
         if let Some(readers) = &mut self.readers {
             readers.wish(&mut self.ebpf, processes, self.looked);
+        }
+        if let Some(goroutines) = &mut self.goroutines {
+            goroutines.wish(processes, self.looked);
         }
     }
 
@@ -376,7 +394,7 @@ impl KernelCapture {
 
 /// Loads what is attached to TLS libraries.
 fn load_tls(ebpf: &mut Ebpf, states: &mut Vec<ProgramState>) -> Result<Probes, String> {
-    let loaded = attach::for_probes(ebpf);
+    let loaded = attach::for_tls(ebpf);
     let failed = loaded.iter().find_map(|state| Some(format!("{}: {}", state.program, state.outcome.as_ref().err()?)));
     if let Some(failed) = failed {
         return Err(failed);
@@ -397,6 +415,11 @@ fn selection(options: &Options) -> Selection {
 /// How often each process hit probes.
 fn all_hits(hits: &PerCpuHashMap<MapData, u32, u64>) -> Vec<(u32, u64)> {
     hits.iter().filter_map(Result::ok).map(|(process, hits)| (process, hits.iter().sum())).collect()
+}
+
+/// How often a process hit probes.
+fn hits_of(hits: &PerCpuHashMap<MapData, u32, u64>, process: u32) -> u64 {
+    hits.get(&process, 0).map_or(0, |hits| hits.iter().sum())
 }
 
 fn open_cgroup(options: &Options) -> Result<File, OpenError> {

@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod clock;
 mod definitions;
 pub mod file;
+mod goroutines;
 pub mod kernel;
 pub(crate) mod kernel_memory;
 pub mod object;
@@ -96,6 +97,8 @@ pub enum Event<'a> {
     },
     /// A thread has read from a TCP socket.
     Reads(Reading),
+    /// A goroutine calls a peer.
+    GoCalls(GoCall),
     /// Something happened to a socket.
     Socket(SocketEvent),
     /// What is known of the TLS libraries of a process changed.
@@ -151,6 +154,32 @@ pub struct Reading {
     pub up_to: u32,
     /// Whether anybody waits at the socket: a set of descriptors (epoll), or another thread.
     pub is_awaited: bool,
+}
+
+/// A goroutine of a process that was asked for is about to send a request over HTTP/1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GoCall {
+    /// When.
+    pub at: Timestamp,
+    /// Through which socket, which takes no other request before this one is answered.
+    pub socket: SocketId,
+    /// The process (tgid in the initial pid namespace).
+    pub process: u32,
+    /// What it works for; `None`: for no request that is known.
+    pub work: Option<Work>,
+}
+
+/// What a goroutine works for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// The socket of the connection whose requests are read, and answered, by one goroutine: itself or one that it descends from.
+    pub served: SocketId,
+    /// When that goroutine began to read the request that it worked for, itself or when it gave birth to this one's line.
+    pub since: Timestamp,
+    /// How many births lie between the two; zero: it serves the connection itself.
+    pub births: u32,
+    /// Where there are any: how often it, or one between the two, has called anybody before.
+    pub calls: u32,
 }
 
 /// The command name of a thread (`comm`, man 5 proc): the first bytes of its executable's name, or what it calls itself.

@@ -15,7 +15,7 @@ use super::kernel::KernelSource;
 use super::releases::Releases;
 use super::selection::Selection;
 use super::unnamed::Unnamed;
-use super::{CommandName, Event, Plain, Reading, Session, SocketEvent};
+use super::{CommandName, Event, GoCall, Plain, Reading, Session, SocketEvent, Work};
 
 /// Turns records into events.
 #[derive(Debug)]
@@ -122,6 +122,10 @@ impl Records {
                     is_awaited: record.flags & FLAG_AWAITED != 0,
                 }));
             }
+            Kind::GoCalls => {
+                self.told += 1;
+                tell(Event::GoCalls(go_call(&self.clock, &record)));
+            }
             Kind::Accepted => {
                 self.told += 1;
                 tell(self.socket_event(kind, &record, captured));
@@ -218,6 +222,20 @@ fn plain<'a>(clock: &Clock, record: &Record, captured: &'a [u8]) -> Plain<'a> {
         link: (record.link != 0).then_some(record.link),
         token: record.token,
         cgroup: record.cgroup,
+    }
+}
+
+fn go_call(clock: &Clock, record: &Record) -> GoCall {
+    let source = u128::from_ne_bytes(record.source);
+    let half = |shift: u32| u64::try_from(source >> shift & u128::from(u64::MAX)).unwrap_or(0);
+    let (served, turn_ns) = (half(0), half(64));
+    let work =
+        Work { served: SocketId(served), since: clock.moment(turn_ns), births: record.seq, calls: record.wire_len };
+    GoCall {
+        at: clock.moment(record.at_ns),
+        socket: SocketId(record.socket),
+        process: u32::try_from(record.token).unwrap_or(0),
+        work: (served != 0).then_some(work),
     }
 }
 

@@ -80,6 +80,7 @@ fn time_of(event: &Event<'_>) -> Option<Timestamp> {
     match event {
         Event::Packet { packet, .. } => Some(packet.at),
         Event::Reads(reading) => Some(reading.at),
+        Event::GoCalls(call) => Some(call.at),
         Event::Plain(plain) => Some(plain.at),
         Event::Opaque { at, .. }
         | Event::Unasked { at, .. }

@@ -16,8 +16,8 @@ use observer_core::ids::{ConnectionId, ExchangeId, ServiceId, SocketId, TenantId
 use observer_core::message::{End, HeaderName, Interest, Message, MessageBody, Protocol, RequestHead};
 use observer_core::names::Names;
 use observer_core::propagation::{
-    Hidden, Hop, Inbound, NoHop, Outbound, Outcome, Owner, Propagation, Reading, Route, Routes, Unread, WeightOutcome,
-    no_hop,
+    GoCall, Hidden, Hop, Inbound, NoHop, Outbound, Outcome, Owner, Propagation, Reading, Route, Routes, Unread,
+    WeightOutcome, no_hop,
 };
 use observer_core::sampling::Point;
 use observer_core::sampling::traces::{Sighting, Traces};
@@ -78,6 +78,8 @@ struct Request<'a> {
     tenant: TenantId,
     /// Where it is read, if threads that read it can be told.
     unread: Option<Unread>,
+    /// The sockets that it leaves through and reaches, where requests come there one at a time.
+    sockets: [Option<SocketId>; 2],
     /// Not to be counted: ignored, telemetry or a probe.
     uncounted: bool,
 }
@@ -170,7 +172,12 @@ impl Stages {
                 let protocol = message.protocol;
                 let tenant = self.tenant(head, server, parties);
                 let unread = link.unread(message, connection);
-                let received = Request { at, protocol, exchange, head, context: &context, tenant, unread, uncounted };
+                let sockets = [message.from, message.from.other()].map(|end| {
+                    let is_alone = matches!(message.protocol, Protocol::Http10 | Protocol::Http11);
+                    ends[super::place(end)].socket.filter(|_| is_alone)
+                });
+                let context = &context;
+                let received = Request { at, protocol, exchange, head, context, tenant, unread, sockets, uncounted };
                 let tenant =
                     if self.extractors.asks_for_namespaces() { self.tenant(head, client, parties) } else { tenant };
                 let sent = Request { tenant, ..received };
@@ -193,6 +200,7 @@ impl Stages {
                 let server = parties.party(known, (client_end.other(), true), ends, None, &mut self.names);
                 if let Some(owner) = server.observed() {
                     self.ledger.unobserved(owner.service, message.protocol, *count);
+                    self.propagation.connection_gone(connection);
                     self.hide(owner.workload, Hidden::Loss, at);
                 }
                 if let Some(owner) = client.observed() {
@@ -224,7 +232,7 @@ impl Stages {
     /// The sender's sight of a request. Returns how its trace came to the sender, where that is known.
     fn sent(&mut self, request: &Request<'_>, client: Party, peer: ServiceId, ambiguous: bool) -> Route {
         let Some(owner) = client.observed().filter(|_| !request.uncounted) else { return Route::UNSEEN };
-        let Request { at, context, tenant, head, unread, .. } = *request;
+        let Request { at, context, tenant, head, unread, sockets: [socket, _], .. } = *request;
         let hop = if ambiguous {
             Hop {
                 outcome: Outcome::Unattributed,
@@ -244,7 +252,7 @@ impl Stages {
         } else {
             let (method, path) = (head.method, head.path);
             let exchange = unread.map(|unread| unread.exchange);
-            self.propagation.request_out(&Outbound { at, owner, peer, exchange, context, tenant, method, path })
+            self.propagation.request_out(&Outbound { at, owner, peer, exchange, socket, context, tenant, method, path })
         };
         if matches!(hop.outcome, Outcome::Lost | Outcome::Restarted | Outcome::Flipped) {
             self.breaks += 1;
@@ -292,7 +300,7 @@ impl Stages {
 
     /// The receiver's sight of a request.
     fn received(&mut self, request: &Request<'_>, owner: Owner, client: Party, route: Route) {
-        let Request { at, protocol, exchange, context, tenant, uncounted, .. } = *request;
+        let Request { at, protocol, exchange, context, tenant, sockets: [_, socket], uncounted, .. } = *request;
         if self.workloads.len() < WORKLOADS_MAX {
             self.workloads.insert(owner.workload);
         }
@@ -303,7 +311,7 @@ impl Stages {
             client.observed().is_some() || (self.fed.contains_key(&sender) && context.trace.valid().is_some_and(knows));
         let route = if route == Route::UNSEEN { self.route_to(client, sender_observed, request) } else { route };
         // What is not counted may cause hops all the same.
-        self.propagation.request_in(&Inbound { at, owner, exchange, context, tenant, route });
+        self.propagation.request_in(&Inbound { at, owner, exchange, socket, context, tenant, route });
         if let Some(unread) = request.unread {
             self.propagation.request_arrives(unread, owner.workload);
         }
@@ -405,6 +413,11 @@ impl Stages {
     pub(super) fn released(&mut self, socket: SocketId) {
         self.hidden_by.remove(&socket);
         self.encrypted.released(socket);
+    }
+
+    /// A goroutine is about to send a request.
+    pub(super) fn goroutine_calls(&mut self, call: GoCall) {
+        self.propagation.goroutine_calls(call);
     }
 
     /// A thread has read something.
@@ -512,6 +525,7 @@ impl Stages {
             ("hop_classes", propagation.classes, propagation.classes_refused),
             ("routes", propagation.routes, propagation.routes_refused),
             ("reading_threads", propagation.threads, propagation.threads_refused),
+            ("goroutines", propagation.goroutines, propagation.goroutines_refused),
         ];
         names
             .into_iter()

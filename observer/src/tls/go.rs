@@ -108,7 +108,7 @@ fn names(elf: &Elf, name: &str) -> Result<bool, Fault> {
 }
 
 /// Where the code of a function is in the file, and the code; none where that cannot be known for sure.
-fn code(elf: &Elf, body: &Body) -> Result<Option<(u64, Vec<u8>)>, Fault> {
+pub(super) fn code(elf: &Elf, body: &Body) -> Result<Option<(u64, Vec<u8>)>, Fault> {
     let Some(at) = elf.code_offset(body.address) else { return Ok(None) };
     let len = match body.len {
         0 => return Ok(None),
@@ -119,21 +119,21 @@ fn code(elf: &Elf, body: &Body) -> Result<Option<(u64, Vec<u8>)>, Fault> {
 }
 
 /// The first place that every call passes once, where the arguments are still where they were passed.
-fn beginning(machine: Machine, code: &[u8]) -> Option<u64> {
+pub(super) fn beginning(machine: Machine, code: &[u8]) -> Option<u64> {
     let begins = behind_stack_check(machine, code)?;
     let first = code.get(usize::try_from(begins).ok()?..)?;
     (begins_soundly(machine, code) && begins_soundly(machine, first)).then_some(begins)
 }
 
 /// `go1.19.8` → 19. None of a development version.
-fn minor(version: &str) -> Option<u32> {
+pub(super) fn minor(version: &str) -> Option<u32> {
     let rest = version.strip_prefix("go1.")?;
     let len = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
     rest.get(..len)?.parse().ok()
 }
 
 /// The version of the Go that built the program; none of what is no Go program.
-fn version(elf: &Elf) -> Result<Option<String>, Fault> {
+pub(super) fn version(elf: &Elf) -> Result<Option<String>, Fault> {
     build_info(elf)?.map(|at| version_at(elf, at)).transpose()
 }
 

@@ -5,6 +5,7 @@ mod code;
 mod elf;
 mod exported;
 mod go;
+mod goroutines;
 mod java;
 mod openssl;
 pub(crate) mod origin;
@@ -18,6 +19,7 @@ mod watch;
 use std::fmt;
 use std::fs::File;
 
+pub use goroutines::{Unfollowed, goroutines};
 pub use watch::{Bounds, Counters, Prober, Scope, TlsProcess, Watch, survey};
 pub(crate) use watch::{cgroup_of, command, mappings};
 

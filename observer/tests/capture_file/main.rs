@@ -52,7 +52,7 @@ fn describe(event: &Event<'_>, text: &mut String) {
             .unwrap();
         }
         Event::Opaque { kind, .. } => writeln!(text, "opaque {kind:?}").unwrap(),
-        Event::Unasked { .. } | Event::Socket(_) | Event::Reads(_) => {
+        Event::Unasked { .. } | Event::Socket(_) | Event::Reads(_) | Event::GoCalls(_) => {
             unreachable!("a file shows what was asked, and has no sockets")
         }
         Event::Plain(_) | Event::SessionBegins { .. } | Event::SessionEnds { .. } | Event::TlsProcess(_) => {

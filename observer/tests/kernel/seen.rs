@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use observer::capture::{Event, KernelCapture, Options, Reading, Session, SocketEvent, Source, SourceCounters};
+use observer::capture::{Event, GoCall, KernelCapture, Options, Reading, Session, SocketEvent, Source, SourceCounters};
 use observer::tls::{Bounds, Library};
 use observer_core::connection::{Address, Connections, Opaque, Tap};
 use observer_ebpf::flow::LeftOut;
@@ -101,6 +101,7 @@ pub struct Seen {
     pub unasked: Vec<(SocketAddr, SocketAddr, Side)>,
     pub sockets: Vec<SocketEvent>,
     pub readings: Vec<Reading>,
+    pub go_calls: Vec<GoCall>,
     pub tls: Vec<Tls>,
     /// Sessions of all processes that began.
     pub begun: Vec<Session>,
@@ -163,6 +164,7 @@ impl Seen {
             unasked: Vec::new(),
             sockets: Vec::new(),
             readings: Vec::new(),
+            go_calls: Vec::new(),
             tls: Vec::new(),
             begun: Vec::new(),
             observed,
@@ -214,7 +216,9 @@ impl Seen {
     }
 
     fn look(&mut self) {
-        let Self { capture, packets, opaque, unasked, sockets, readings, tls, begun, observed, table, .. } = self;
+        let Self {
+            capture, packets, opaque, unasked, sockets, readings, go_calls, tls, begun, observed, table, ..
+        } = self;
         let tell = &mut |event: Event<'_>| match event {
             Event::Packet { packet, .. } => {
                 let sight = table.packet(&packet, || (), |_| {}).unwrap();
@@ -255,6 +259,7 @@ impl Seen {
             Event::TlsProcess(process) if process.pid == std::process::id() => *observed = process.observed,
             Event::TlsProcess(_) => {}
             Event::Reads(reading) => readings.push(reading),
+            Event::GoCalls(call) => go_calls.push(call),
             Event::Socket(event) => {
                 if let SocketEvent::Established { socket, flow, beginnings, .. } = &event {
                     table.established(*socket, flow, *beginnings);

@@ -37,21 +37,27 @@ fn expected(path: &Path) -> Points {
     let functions = functions(path, &[]);
     let mut points = Points::from([("go_closes", functions[CLOSE])]);
     for (name, program) in [(WRITE, "go_sends"), (READ, "go_begins")] {
-        let listing = output("objdump", &["-d", "--no-show-raw-insn", &format!("--disassemble={name}")], path);
-        let lines = listing.lines().filter(|line| line.contains(":\t"));
-        let instructions: Vec<(u64, &str)> = lines
-            .map(|line| {
-                let (address, text) = line.trim().split_once(":\t").unwrap();
-                (u64::from_str_radix(address, 16).unwrap(), text.trim())
-            })
-            .collect();
-        let place = |address: u64| functions[name] + address - instructions[0].0;
-        let check = instructions.iter().position(|(_, text)| text.starts_with("jbe ")).unwrap();
-        points.insert((program, place(instructions[check + 1].0)));
-        let returns = instructions.iter().filter(|(_, text)| name == READ && *text == "ret");
-        points.extend(returns.map(|(address, _)| ("go_reads", place(*address))));
+        let (begins, returns) = begins_and_returns(path, name, functions[name]);
+        points.insert((program, begins));
+        points.extend(returns.into_iter().filter(|_| name == READ).map(|at| ("go_reads", at)));
     }
     points
+}
+
+/// Where a function that is at this place begins behind its check of the stack, and where it returns, by the disassembler.
+pub(crate) fn begins_and_returns(path: &Path, name: &str, at: u64) -> (u64, Vec<u64>) {
+    let listing = output("objdump", &["-d", "--no-show-raw-insn", &format!("--disassemble={name}")], path);
+    let lines = listing.lines().filter(|line| line.contains(":\t"));
+    let instructions: Vec<(u64, &str)> = lines
+        .map(|line| {
+            let (address, text) = line.trim().split_once(":\t").unwrap();
+            (u64::from_str_radix(address, 16).unwrap(), text.trim())
+        })
+        .collect();
+    let place = |address: u64| at + address - instructions[0].0;
+    let check = instructions.iter().position(|(_, text)| text.starts_with("jbe ")).unwrap();
+    let returns = instructions.iter().filter(|(_, text)| *text == "ret").map(|(address, _)| place(*address));
+    (place(instructions[check + 1].0), returns.collect())
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod broken;
 mod go;
+mod goroutines;
 mod libraries;
 
 use std::collections::{BTreeMap, BTreeSet};

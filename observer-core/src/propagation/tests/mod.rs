@@ -1,6 +1,7 @@
 //! Scenarios of one workload and its hops, told as one line an event.
 
 mod formats;
+mod goroutines;
 mod handed;
 mod outcomes;
 mod proof;
@@ -80,6 +81,7 @@ impl Script {
                 let exchange = (words[2] != "record").then(|| exchange(words[2]));
                 let (context, tenant) = context(words[3], &words[4..]);
                 self.propagation.request_in(&Inbound {
+                    socket: None,
                     at,
                     owner: owner(),
                     exchange,
@@ -92,6 +94,7 @@ impl Script {
             "out" => {
                 let (context, tenant) = context(words[3], &words[4..]);
                 let hop = self.propagation.request_out(&Outbound {
+                    socket: None,
                     at,
                     owner: owner(),
                     peer: ServiceId(2),

@@ -100,6 +100,7 @@ fn accused(service: &Service, memory_bytes: usize) -> u64 {
         let exchange = |number| ExchangeId { connection: ConnectionId(1), number };
         let mut send = |trace, path| {
             propagation.request_out(&Outbound {
+                socket: None,
                 at,
                 owner: owner(),
                 peer: ServiceId(2),
@@ -118,6 +119,7 @@ fn accused(service: &Service, memory_bytes: usize) -> u64 {
                 let trace = if bare { TraceFact::Missing } else { trace_fact(u128::from(request) + 1, 1, sampled) };
                 let context = message(trace, Fact::Absent);
                 propagation.request_in(&Inbound {
+                    socket: None,
                     at,
                     owner: owner(),
                     exchange: Some(exchange(request)),

@@ -63,6 +63,7 @@ impl Town {
         } else {
             let (owner, peer, method, path) = (sender, receiver.service, "GET", "/");
             let hop = self.propagation.request_out(&Outbound {
+                socket: None,
                 at,
                 owner,
                 peer,
@@ -82,7 +83,15 @@ impl Town {
             let exchange = ExchangeId { connection: ConnectionId(u64::from(receiver.service.0)), number };
             self.open.push((words[1].to_owned(), exchange));
             let exchange = Some(exchange);
-            self.propagation.request_in(&Inbound { at, owner: receiver, exchange, context: &context, tenant, route });
+            self.propagation.request_in(&Inbound {
+                socket: None,
+                at,
+                owner: receiver,
+                exchange,
+                context: &context,
+                tenant,
+                route,
+            });
         }
     }
 

@@ -217,6 +217,7 @@ fn play(server: &Server) -> Concluded {
                     TraceFact::Missing
                 };
                 propagation.request_in(&Inbound {
+                    socket: None,
                     at,
                     owner: owner(),
                     exchange: Some(exchange),
@@ -237,6 +238,7 @@ fn play(server: &Server) -> Concluded {
                     _ => TraceFact::Missing,
                 };
                 let told = propagation.request_out(&Outbound {
+                    socket: None,
                     at,
                     owner: owner(),
                     peer: if request.is_some() { PEER } else { POLLED },

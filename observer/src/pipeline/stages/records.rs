@@ -39,8 +39,17 @@ impl Stages {
         let tenant = self.tenant(&head, client, parties);
         let Message { at, protocol, .. } = *message;
         let unread = None;
-        let request =
-            Request { at, protocol, exchange: None, head: &head, context: &context, tenant, unread, uncounted };
+        let request = Request {
+            at,
+            protocol,
+            exchange: None,
+            head: &head,
+            context: &context,
+            tenant,
+            unread,
+            sockets: [None; 2],
+            uncounted,
+        };
         match way {
             Way::Produced => {
                 let ambiguous = parties.is_ambiguous(&ends[place(message.from)]);
