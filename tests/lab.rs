@@ -11,6 +11,9 @@ use observer_core::audit::report::Code;
 
 use crate::scene::{Break, Kind, Part, Scenario};
 
+/// How many requests a sound system is sent, unless `LAB_REQUESTS` says otherwise: `cargo xtask lab --full` has it say 100,000.
+const SOUND_REQUESTS: u32 = 10_000;
+
 /// Plays a scenario slowly and with sixty-four requests at a time.
 fn is_found(name: &str, scenario: &Scenario) -> Result<()> {
     let laboratory = scenario.open(name)?;
@@ -24,9 +27,10 @@ fn is_found(name: &str, scenario: &Scenario) -> Result<()> {
 
 /// Plays a scenario in which nothing is broken with two hundred requests at a time.
 fn is_sound(name: &str, scenario: &Scenario) -> Result<()> {
-    let is_python = scenario.parts.iter().any(|part| matches!(part.kind, Kind::Threads | Kind::Tasks));
-    // Python answers some hundred requests a second.
-    let requests = if is_python { 2_000 } else { 10_000 };
+    let requests = match std::env::var("LAB_REQUESTS") {
+        Ok(number) => number.parse().context("LAB_REQUESTS is no number")?,
+        Err(_) => SOUND_REQUESTS,
+    };
     scenario.open(name)?.observe(200, requests)?.assert_blames(&[]);
     Ok(())
 }
@@ -84,7 +88,55 @@ breaks! {
     an_sdk_in_rust_that_was_given_no_propagator: Rust "no-propagator" => &[(Code::ContextLost, "front", BACK)];
     a_sampler_that_ignores_its_parent_in_rust: Rust "ignores-parent" => &[(Code::DecisionFlipped, "front", BACK)];
     two_agents_that_both_write_a_context: Node "doubles" => &[(Code::ContextDuplicated, "back", FRONT)];
+    a_thread_that_forgets_the_context: Threads "thread-forgets" => &[(Code::TraceRestarted, "front", BACK)];
+    a_message_port_that_forgets_the_context: Node "messages" => &[(Code::TraceRestarted, "front", BACK)];
+    a_proxy_that_drops_the_context: Go "proxy,drops-context" => &[(Code::ContextLost, "front", BACK)];
+    a_tracestate_that_is_dropped_in_an_event_loop: Node "drops-tracestate" with "--with=tracestate=vendor={n}" => &[(Code::TracestateDropped, "front", BACK)];
+    a_tracestate_that_is_dropped_in_go: Go "drops-tracestate" with "--with=tracestate=vendor={n}" => &[(Code::TracestateDropped, "front", BACK)];
+    baggage_that_is_dropped_in_go: Go "no-baggage" with "--with=baggage=tenant.id=acme" => &[(Code::BaggageDropped, "front", BACK)];
+    baggage_that_is_dropped_in_rust: Rust "" with "--with=baggage=tenant.id=acme" => &[(Code::BaggageDropped, "front", BACK)];
+    baggage_that_goes_on_in_rust: Rust "baggage" with "--with=baggage=tenant.id=acme" => &[];
+    a_weight_that_is_dropped_in_an_event_loop: Node "drops-weight" with "--with=x-trace-weight=0.5" => &[(Code::WeightMissing, "front", BACK)];
+    a_weight_that_is_changed_in_an_event_loop: Node "changes-weight" with "--with=x-trace-weight=0.5" => &[(Code::WeightChanged, "front", BACK)];
+    a_weight_that_is_dropped_in_go: Go "drops-weight" with "--with=x-trace-weight=0.5" => &[(Code::WeightMissing, "front", BACK)];
+    a_weight_that_is_changed_in_go: Go "changes-weight" with "--with=x-trace-weight=0.5" => &[(Code::WeightChanged, "front", BACK)];
+    a_weight_that_is_dropped_in_rust: Rust "drops-weight" with "--with=x-trace-weight=0.5" => &[(Code::WeightMissing, "front", BACK)];
+    a_weight_that_is_changed_in_rust: Rust "changes-weight" with "--with=x-trace-weight=0.5" => &[(Code::WeightChanged, "front", BACK)];
+    a_weight_that_goes_on: Go "" with "--with=x-trace-weight=0.5" => &[];
+    ids_padded_with_zeros_that_go_on: Go "goroutines" with "--ids=0000000000000000" => &[];
     an_asynchronous_client_that_is_not_instrumented: Tasks "bare-client" => &[(Code::ContextLost, "front", BACK)];
+}
+
+/// A sound front, a middle that treats contexts so, and a sound back.
+macro_rules! row {
+    ($front:literal, $kind:ident, $manner:literal) => {
+        &[
+            Part { name: "front", kind: Kind::Node, manner: $front, calls: &["middle"] },
+            Part { name: "middle", kind: Kind::$kind, manner: $manner, calls: &["back"] },
+            Part { name: "back", kind: Kind::Node, manner: "", calls: &[] },
+        ]
+    };
+}
+
+#[test]
+fn two_hops_deep_a_pool_forgets_the_context() -> Result<()> {
+    let breaks: &'static [Break] = &[(Code::TraceRestarted, "middle", BACK)];
+    is_found("two_hops_deep", &Scenario { parts: row!("", Threads, "pool-forgets"), customer: &[], breaks })
+}
+
+#[test]
+fn two_hops_deep_a_client_is_not_instrumented() -> Result<()> {
+    let breaks: &'static [Break] = &[(Code::ContextLost, "middle", BACK)];
+    is_found("two_hops_deep_bare", &Scenario { parts: row!("", Node, "bare-fetch"), customer: &[], breaks })
+}
+
+#[test]
+fn a_format_that_the_next_does_not_read() -> Result<()> {
+    let breaks: &'static [Break] = &[(Code::FormatMismatch, "front", Some("middle"))];
+    is_found(
+        "a_format_that_the_next_does_not_read",
+        &Scenario { parts: row!("writes-b3", Node, ""), customer: &[], breaks },
+    )
 }
 
 #[test]
@@ -98,6 +150,21 @@ fn what_is_lost_is_bounded_where_some_callers_send_no_context() -> Result<()> {
     assert!(row.lost_at_least > 0 && row.ambiguous > 0, "{row:?}");
     assert!((row.lost_at_least..=row.lost_at_most).contains(&lost), "{lost} were lost: {row:?}");
     assert!(outcome.blamed().contains(&(Code::ContextLost, "front".to_owned(), Some("back".to_owned()))));
+    Ok(())
+}
+
+#[test]
+fn an_upstream_that_decides_nothing_is_named() -> Result<()> {
+    // What comes without a context is begun by the front, which samples half of it.
+    let customer = &["--bare=0.5", "--flags=00"];
+    let scenario = Scenario { parts: front!(Threads, "pool"), customer, breaks: &[] };
+    let outcome = scenario.open("denied")?.observe(64, 1_280)?;
+    outcome.assert_blames(&[]);
+    let denied = outcome.report.findings.iter().find(|finding| finding.code == Code::DecisionInconsistent);
+    let denied = denied.context("nobody is said to decide nothing")?;
+    let parties = (denied.service.as_deref(), denied.peer.as_deref());
+    assert_eq!(parties, (FRONT, Some("customer")), "{denied:?}");
+    assert_eq!(denied.count, outcome.logged.requests[&("front".to_owned(), "unknown".to_owned())].valid);
     Ok(())
 }
 
@@ -119,6 +186,7 @@ sound! {
     sound_futures: front!(Rust, "spawn");
     a_sound_event_loop: front!(Node, "fetch");
     pollers_and_exporters_beside_requests: front!(Threads, "polls,exports");
+    probes_and_watches_beside_requests: front!(Threads, "probes,watches");
     what_is_tried_again: &[
         Part { name: "front", kind: Kind::Threads, manner: "retries", calls: &["back"] },
         Part { name: "back", kind: Kind::Node, manner: "fails", calls: &[] },

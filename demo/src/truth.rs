@@ -78,6 +78,7 @@ struct Line {
 struct Headers {
     traceparent: Option<String>,
     baggage: Option<String>,
+    b3: Option<String>,
     #[serde(rename = "x-tenant-id")]
     tenant: Option<String>,
     #[serde(rename = "x-trace-weight")]
@@ -101,8 +102,23 @@ impl Headers {
         named.unwrap_or_else(|| "unknown".to_owned())
     }
 
-    /// W3C Trace Context, section 3.2.2: version 00 has exactly four lower-case fields, none of the ids all zero.
+    fn has_context(&self) -> bool {
+        self.traceparent.is_some() || self.b3.is_some()
+    }
+
     fn parent(&self) -> Option<Parent<'_>> {
+        self.w3c().or_else(|| self.single_b3())
+    }
+
+    /// openzipkin/b3-propagation, "Single Header", with ids of 128 bits and a decision.
+    fn single_b3(&self) -> Option<Parent<'_>> {
+        let fields: Vec<&str> = self.b3.as_deref()?.split('-').collect();
+        let [trace_id, span_id, sampled] = fields.as_slice() else { return None };
+        Some(Parent { trace_id, span_id, sampled: *sampled == "1" })
+    }
+
+    /// W3C Trace Context, section 3.2.2: version 00 has exactly four lower-case fields, none of the ids all zero.
+    fn w3c(&self) -> Option<Parent<'_>> {
         let fields: Vec<&str> = self.traceparent.as_deref()?.split('-').collect();
         let [version, trace_id, span_id, flags] = fields.as_slice() else { return None };
         let hex = |text: &str, digits| text.len() == digits && text.bytes().all(|b| b"0123456789abcdef".contains(&b));
@@ -162,10 +178,10 @@ fn add(facts: &mut Facts, service: &str, lines: &[Line]) {
 fn add_inbound<'a>(facts: &mut Facts, key: (String, String), line: &'a Line, received: &mut BTreeSet<&'a str>) {
     let requests = facts.requests.entry(key.clone()).or_default();
     let parent = line.headers.parent();
-    match (&line.headers.traceparent, parent) {
-        (None, _) => requests.missing += 1,
-        (Some(_), None) => requests.malformed += 1,
-        (Some(_), Some(parent)) => {
+    match (line.headers.has_context(), parent) {
+        (false, _) => requests.missing += 1,
+        (true, None) => requests.malformed += 1,
+        (true, Some(parent)) => {
             requests.valid += 1;
             if received.insert(parent.trace_id) {
                 count(facts.received.entry(key.clone()).or_default(), parent);

@@ -7,9 +7,16 @@
 //     queue             a timer takes the work up, which knows nothing of the request
 //     ignores-parent    the sampler asks nobody what was decided
 //     doubles           another agent writes a traceparent, too
+//     messages          the work goes through a message port, as to a worker, and what takes it knows nothing of the request
+//     drops-tracestate  the tracestate does not go on
+//     drops-weight      nor does the weight
+//     changes-weight    the weight is another one
+//     writes-b3         the SDK writes B3 alone, in one header; it reads W3C
 //     fails             every tenth request is answered with 503
 'use strict';
 
+const { trace } = require('@opentelemetry/api');
+const { W3CTraceContextPropagator } = require('@opentelemetry/core');
 const { registerInstrumentations } = require('@opentelemetry/instrumentation');
 const { ExpressInstrumentation } = require('@opentelemetry/instrumentation-express');
 const { HttpInstrumentation } = require('@opentelemetry/instrumentation-http');
@@ -20,7 +27,21 @@ const manner = new Set(process.env.MANNER.split(','));
 const peers = process.env.CALLS.split(',').filter(Boolean);
 
 const ratio = new TraceIdRatioBasedSampler(0.5);
-new NodeTracerProvider({ sampler: manner.has('ignores-parent') ? ratio : new ParentBasedSampler({ root: ratio }) }).register();
+/** Reads W3C, writes B3 (openzipkin/b3-propagation, "Single Header"). */
+class WritesB3 extends W3CTraceContextPropagator {
+  inject(context, carrier, setter) {
+    const span = trace.getSpanContext(context);
+    if (span) setter.set(carrier, 'b3', `${span.traceId}-${span.spanId}-${span.traceFlags & 1}`);
+  }
+
+  fields() {
+    return ['b3'];
+  }
+}
+
+new NodeTracerProvider({ sampler: manner.has('ignores-parent') ? ratio : new ParentBasedSampler({ root: ratio }) }).register(
+  manner.has('writes-b3') ? { propagator: new WritesB3() } : {},
+);
 registerInstrumentations({
   instrumentations: [
     new HttpInstrumentation({ ignoreIncomingRequestHook: (request) => request.url === '/healthz' }),
@@ -45,6 +66,11 @@ function call(cause, peer) {
         resolve();
       });
     });
+    const weight = cause.headers['x-trace-weight'];
+    if (weight && !manner.has('drops-weight')) {
+      request.setHeader('x-trace-weight', manner.has('changes-weight') ? '0.25' : weight);
+    }
+    if (manner.has('drops-tracestate')) request.removeHeader('tracestate');
     const sent = { ...request.getHeaders() };
     if (manner.has('doubles') && sent.traceparent) {
       const [version, trace, , flags] = sent.traceparent.split('-');
@@ -77,6 +103,15 @@ if (manner.has('queue')) {
   }, 5);
 }
 
+const { port1: here, port2: there } = new MessageChannel();
+const handedOver = new Map();
+let handOvers = 0;
+there.on('message', (number) => {
+  const { cause, done } = handedOver.get(number);
+  handedOver.delete(number);
+  callEverybody(cause).then(done);
+});
+
 let requests = 0;
 const app = express();
 app.get('/healthz', (request, response) => response.send('ok'));
@@ -85,12 +120,18 @@ app.use(truth.inbound);
 app.get('/work', async (request, response) => {
   if (manner.has('queue')) {
     await new Promise((done) => waiting.push({ cause: request, done }));
+  } else if (manner.has('messages')) {
+    await new Promise((done) => {
+      handedOver.set(handOvers, { cause: request, done });
+      here.postMessage(handOvers++);
+    });
   } else {
     await callEverybody(request);
   }
   requests += 1;
   response.status(manner.has('fails') && requests % 10 === 0 ? 503 : 200).send('done');
 });
+app.get('/watch', (request, response) => setTimeout(() => response.send('nothing'), 300));
 app.get(['/news', '/batch'], (request, response) => response.send('nothing'));
 const at = new URL(`http://${process.env.LISTEN}`);
 // Or callers would lose connections that they have not used for five seconds.

@@ -7,6 +7,8 @@
 //! - `spawn-forgets`: the same, and it does not
 //! - `no-propagator`: none was set, which is the SDK's default
 //! - `ignores-parent`: the sampler asks nobody what was decided
+//! - `baggage`: baggage is among the propagators
+//! - `drops-weight`, `changes-weight`: what it does to the weight, which it else hands on
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -23,10 +25,10 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use opentelemetry::propagation::{Extractor, Injector};
+use opentelemetry::propagation::{Extractor, Injector, TextMapCompositePropagator, TextMapPropagator};
 use opentelemetry::trace::{FutureExt as _, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, global};
-use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use serde_json::{Map, Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -110,6 +112,12 @@ impl Service {
             let mut request = Request::get("/work").header("host", address.to_string()).body(Empty::new())?;
             let headers = request.headers_mut();
             global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut Carrier(headers)));
+            if let Some(weight) = cause.get("x-trace-weight").and_then(Value::as_str)
+                && !self.has("drops-weight")
+            {
+                let weight = if self.has("changes-weight") { "0.25" } else { weight };
+                request.headers_mut().insert("x-trace-weight", weight.try_into()?);
+            }
             let (sent, at_ns) = (kept(request.headers()), now_ns()?);
             let mut upstream = self.upstream(*address).await?;
             let answer = upstream.send_request(request).await?;
@@ -160,7 +168,12 @@ async fn main() -> Result<()> {
     let sampler = if service.has("ignores-parent") { ratio } else { Sampler::ParentBased(Box::new(ratio)) };
     global::set_tracer_provider(SdkTracerProvider::builder().with_sampler(sampler).build());
     if !service.has("no-propagator") {
-        global::set_text_map_propagator(TraceContextPropagator::new());
+        let mut propagators: Vec<Box<dyn TextMapPropagator + Send + Sync>> =
+            vec![Box::new(TraceContextPropagator::new())];
+        if service.has("baggage") {
+            propagators.push(Box::new(BaggagePropagator::new()));
+        }
+        global::set_text_map_propagator(TextMapCompositePropagator::new(propagators));
     }
     std::thread::spawn(|| {
         // Standard input is a pipe that only the parent holds.

@@ -7,6 +7,12 @@
 //	no-propagator     no propagator was set, which is the SDK's default
 //	ignores-parent    the sampler asks nobody what was decided
 //	goroutines        calls in goroutines that take the context along
+//	no-baggage        baggage is not among the propagators
+//	drops-tracestate  the tracestate does not go on
+//	drops-weight      nor does the weight
+//	changes-weight    the weight is another one
+//	proxy             calls without the SDK; the headers of the request go on as they came, but for those named drops-…
+//	drops-context     of a proxy: no trace header goes on
 package main
 
 import (
@@ -81,7 +87,27 @@ func call(ctx context.Context, peer string, cause headers) {
 	defer span.End()
 	request, err := http.NewRequestWithContext(ctx, "GET", os.Getenv("URL_"+strings.ToUpper(peer))+"/work", nil)
 	must(err)
-	otel.GetTextMapPropagator().Inject(ctx, propagation.HeaderCarrier(request.Header))
+	if has("proxy") {
+		for name, value := range cause {
+			if name != "traceparent" || !has("drops-context") {
+				request.Header.Set(name, value)
+			}
+		}
+	} else {
+		otel.GetTextMapPropagator().Inject(ctx, propagation.HeaderCarrier(request.Header))
+		if weight := cause["x-trace-weight"]; weight != "" {
+			request.Header.Set("x-trace-weight", weight)
+		}
+	}
+	if has("drops-tracestate") {
+		request.Header.Del("tracestate")
+	}
+	if has("drops-weight") {
+		request.Header.Del("x-trace-weight")
+	}
+	if has("changes-weight") {
+		request.Header.Set("x-trace-weight", "0.25")
+	}
 	at := time.Now().UnixNano()
 	answer, err := client.Do(request)
 	must(err)
@@ -126,7 +152,11 @@ func main() {
 	}
 	otel.SetTracerProvider(sdk.NewTracerProvider(sdk.WithSampler(sampler)))
 	if !has("no-propagator") {
-		otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}))
+		propagators := []propagation.TextMapPropagator{propagation.TraceContext{}}
+		if !has("no-baggage") {
+			propagators = append(propagators, propagation.Baggage{})
+		}
+		otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(propagators...))
 	}
 	tracer = otel.Tracer("laboratory")
 	go func() {

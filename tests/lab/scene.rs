@@ -22,6 +22,8 @@ use testbed::{sources, workspace};
 
 use crate::place::{only, place};
 
+/// Manners of calling whatever arrives.
+const BY_CLOCK: [&str; 4] = ["polls", "probes", "watches", "batches"];
 /// How long a service may take until it answers.
 const START_LIMIT: Duration = Duration::from_mins(1);
 /// Services that wrote nothing for so long are at rest.
@@ -105,7 +107,6 @@ pub(crate) struct Outcome {
 /// The services of a scenario, running; they end with the value.
 pub(crate) struct Laboratory<'s> {
     scenario: &'s Scenario,
-    runtimes: Runtimes,
     place: PathBuf,
     names: Vec<&'static str>,
     addresses: BTreeMap<&'static str, SocketAddr>,
@@ -129,7 +130,7 @@ impl Scenario {
         for (part, service) in self.parts.iter().zip(&mut services) {
             service.wait_until("ready", START_LIMIT, || answers(addresses[part.name], "/healthz"))?;
         }
-        Ok(Laboratory { scenario: self, runtimes, place, names, addresses, _services: services, _only: only })
+        Ok(Laboratory { scenario: self, place, names, addresses, _services: services, _only: only })
     }
 }
 
@@ -144,8 +145,7 @@ impl Laboratory<'_> {
         let observer = Observer::start(&binary(false)?, &configuration, metrics, &audits, &place.join("report.txt"))?;
         let since_ns = now_ns()?;
 
-        let mut customer = Command::new(&self.runtimes.python);
-        customer.arg(workspace().join("tests/lab/customer.py"));
+        let mut customer = Command::new(env!("CARGO_BIN_EXE_customer"));
         customer.arg(format!("http://{}/work", self.addresses[self.names[0]]));
         customer.args(["--connections", &at_once.to_string(), "--requests", &requests.to_string()]);
         customer.args(self.scenario.customer).env("OTEL_SERVICE_NAME", "customer").stderr(Stdio::inherit());
@@ -154,8 +154,7 @@ impl Laboratory<'_> {
         let statuses: BTreeMap<String, u32> = serde_json::from_slice(&said.stdout)?;
         ensure!(statuses.values().sum::<u32>() == requests, "{statuses:?}");
         // Who calls by the clock never rests.
-        let by_clock =
-            self.scenario.parts.iter().any(|part| ["polls", "batches"].iter().any(|word| part.manner.contains(word)));
+        let by_clock = self.scenario.parts.iter().any(|part| BY_CLOCK.iter().any(|word| part.manner.contains(word)));
         if !by_clock {
             self.rest()?;
         }
@@ -212,9 +211,9 @@ fn now_ns() -> Result<u64> {
     Ok(u64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos())?)
 }
 
-/// Kinds of findings that blame a service for what it does to a context or a weight.
-const BLAMES: [Code; 12] = [
-    Code::ContextMissing,
+/// Kinds of findings that blame a service for what it does to a context or a weight. `context-missing` blames nobody: it tells where
+/// traces begin.
+const BLAMES: [Code; 11] = [
     Code::ContextLost,
     Code::TraceRestarted,
     Code::DecisionFlipped,
@@ -260,8 +259,11 @@ impl Outcome {
     pub(crate) fn words(&self) -> String {
         let mut words = String::new();
         for finding in self.blames() {
-            let Finding { severity, code, message, remedy, .. } = finding;
+            let Finding { severity, code, message, remedy, path, .. } = finding;
             let _ = writeln!(words, "{severity:?} {code:?}: {message}\n  {remedy}");
+            if let Some(path) = path {
+                let _ = writeln!(words, "  {}", path.line(*code));
+            }
         }
         words
     }

@@ -11,6 +11,7 @@ MANNER says, comma by comma, how it treats the context of a request; with none o
 
 import asyncio
 import contextvars
+import itertools
 import os
 import time
 
@@ -45,7 +46,10 @@ class LoggedTransport(httpx.AsyncHTTPTransport):
 
 
 limits = httpx.Limits(max_connections=None, max_keepalive_connections=200)
-client = httpx.AsyncClient(transport=LoggedTransport(limits=limits), trust_env=False, timeout=30)
+# In turn: a client looks through all its connections at each request.
+clients = itertools.cycle(
+    [httpx.AsyncClient(transport=LoggedTransport(limits=limits), trust_env=False, timeout=30) for _ in range(16)]
+)
 app = fastapi.FastAPI()
 FastAPIInstrumentor.instrument_app(app, excluded_urls="healthz", exclude_spans=["send", "receive"])
 waiting = asyncio.Queue()
@@ -53,7 +57,7 @@ waiting = asyncio.Queue()
 
 async def call_everybody():
     for peer in PEERS:
-        await client.get(os.environ[f"URL_{peer.upper()}"] + "/work", headers=truth.forwarded())
+        await next(clients).get(os.environ[f"URL_{peer.upper()}"] + "/work", headers=truth.forwarded())
 
 
 async def knowing(inbound):

@@ -4,6 +4,7 @@ MANNER says, comma by comma, how it treats the context of a request; with none o
 
     pool              calls in threads of a pool, each in a copy of the request's context
     pool-forgets      the same without the copy
+    thread-forgets    calls in a thread of its own, without the context
     bare-client       the client is not instrumented
     uninstrumented    nothing is instrumented
     proxy             nothing is instrumented; the headers of the request go on as they came
@@ -15,6 +16,8 @@ MANNER says, comma by comma, how it treats the context of a request; with none o
     fan-out           calls everybody three times, at once
     exports           the SDK sends its spans to everybody's collector
     polls             asks everybody for news every 20 ms, whatever arrives
+    probes            asks everybody every 20 ms whether they are alive, as Kubernetes does
+    watches           keeps asking everybody for changes, which are long in coming
     batches           notes what arrives, and sends it on twice a second, traced for itself
     after             calls once it has answered
 """
@@ -22,9 +25,9 @@ MANNER says, comma by comma, how it treats the context of a request; with none o
 import concurrent.futures
 import contextvars
 import itertools
+import logging
 import os
 import queue
-import sys
 import threading
 import time
 
@@ -45,8 +48,10 @@ import truth
 
 MANNER = set(filter(None, os.environ["MANNER"].split(",")))
 PEERS = list(filter(None, os.environ["CALLS"].split(",")))
-# More than these would wait for each other.
-THREADS = 32
+# Each has to wait for the interpreter's lock: with 32 a request cost three to fourteen times as much processor time (single runs).
+THREADS = 8
+# It tells of every request that waits.
+logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
 def spoil_last(headers, width):
@@ -95,9 +100,9 @@ def session():
     return _sessions.session
 
 
-def call(peer, path="/work"):
+def call(peer, path="/work", **headers):
     """Calls a peer because of the request that this thread works for."""
-    headers = truth.forwarded()
+    headers |= truth.forwarded()
     if "proxy" in MANNER:
         headers |= truth.inbound.get() or {}
     for _ in range(3 if "retries" in MANNER else 1):
@@ -118,6 +123,13 @@ def forgetful(peer, inbound):
 def call_everybody():
     if "pool-forgets" in MANNER:
         work = [pool.submit(forgetful, peer, truth.inbound.get()) for peer in PEERS]
+    elif "thread-forgets" in MANNER:
+        work = []
+        threads = [threading.Thread(target=forgetful, args=(peer, truth.inbound.get())) for peer in PEERS]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     elif MANNER & {"pool", "fan-out"}:
         times = 3 if "fan-out" in MANNER else 1
         work = [pool.submit(contextvars.copy_context().run, call, peer) for peer in PEERS for _ in range(times)]
@@ -143,12 +155,17 @@ def send_batches():
                 call(peer, "/batch")
 
 
-def poll():
+def ask_forever(path, pause, **headers):
+    """Calls everybody without a context, whatever arrives."""
     while True:
-        time.sleep(0.02)
+        time.sleep(pause)
         with suppress_instrumentation():
             for peer in PEERS:
-                call(peer, "/news")
+                call(peer, path, **headers)
+
+
+def in_background(*arguments, **headers):
+    threading.Thread(target=ask_forever, args=arguments, kwargs=headers, daemon=True).start()
 
 
 numbers = itertools.count()
@@ -196,6 +213,10 @@ if not MANNER & {"uninstrumented", "proxy"}:
 if "batches" in MANNER:
     threading.Thread(target=send_batches, daemon=True).start()
 if "polls" in MANNER:
-    threading.Thread(target=poll, daemon=True).start()
+    in_background("/news", 0.02)
+if "probes" in MANNER:
+    in_background("/healthz", 0.02, **{"user-agent": "kube-probe/1.34"})
+if "watches" in MANNER:
+    in_background("/watch", 0)
 truth.end_with_parent()
 waitress.serve(truth.wsgi(application), listen=os.environ["LISTEN"], threads=THREADS, _quiet=True, connection_limit=1000, backlog=2048)

@@ -6,7 +6,7 @@ const { AsyncLocalStorage } = require('node:async_hooks');
 const channels = require('node:diagnostics_channel');
 const fs = require('node:fs');
 
-const HEADERS = ['traceparent', 'tracestate', 'baggage', 'x-tenant-id', 'x-trace-weight'];
+const HEADERS = ['traceparent', 'tracestate', 'baggage', 'b3', 'x-tenant-id', 'x-trace-weight'];
 
 const file = fs.openSync(process.env.TRUTH_FILE, 'a');
 const nowNs = () => Math.round((performance.timeOrigin + performance.now()) * 1e6);
