@@ -48,7 +48,7 @@ import truth
 
 MANNER = set(filter(None, os.environ["MANNER"].split(",")))
 PEERS = list(filter(None, os.environ["CALLS"].split(",")))
-# Each has to wait for the interpreter's lock: with 32 a request cost ten times as much processor time as with these.
+# Each has to wait for the interpreter's lock: with 32 a request cost three to fourteen times as much processor time (single runs).
 THREADS = 8
 # It tells of every request that waits.
 logging.getLogger("waitress.queue").setLevel(logging.ERROR)
