@@ -42,8 +42,7 @@ fn the_timer_of_an_event_loop_is_not_accused_under_level_load() -> Result<()> {
             Part { name: "back", kind: Kind::Node, manner: "", calls: &[] },
         ],
         customer: STEADY,
-        // That requests come without a context is told, and nobody is to blame.
-        breaks: &[(Code::ContextMissing, "back", Some("front"))],
+        breaks: &[],
     };
     let laboratory = scenario.open("causal-polling")?;
     for (at_once, requests) in [(2, 10_000), (64, 19_200)] {
@@ -81,7 +80,7 @@ fn a_poller_that_a_request_started_is_not_accused_under_level_load() -> Result<(
             Part { name: "back", kind: Kind::Goroutines, manner: "", calls: &[] },
         ],
         customer: STEADY,
-        breaks: &[(Code::ContextMissing, "back", Some("front"))],
+        breaks: &[],
     };
     let laboratory = scenario.open("causal-once")?;
     for (at_once, requests) in [(1, 400), (64, 12_800)] {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use clap::Parser;
 use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http1::handshake;
+use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::Barrier;
@@ -105,16 +105,25 @@ impl Customers {
         Ok(request.body(Empty::new())?)
     }
 
+    async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>> {
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
     /// One customer's requests; returns how they were answered.
     async fn shop(self: Arc<Self>, index: u32) -> Result<BTreeMap<u16, u32>> {
         let Options { connections, requests, steady, .. } = self.options;
         let (mut dice, mut statuses) = (Dice(index.into()), BTreeMap::new());
-        let stream = TcpStream::connect(self.address).await?;
-        stream.set_nodelay(true)?;
-        let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
+        let mut sender = self.connect().await?;
         for number in 0..requests / connections {
-            sender.ready().await?;
+            if sender.ready().await.is_err() {
+                // Some servers close a connection after an answer.
+                sender = self.connect().await?;
+                sender.ready().await?;
+            }
             let answer = async {
                 let answer = sender.send_request(self.request(number, &mut dice)?).await?;
                 let status = answer.status().as_u16();

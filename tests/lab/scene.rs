@@ -153,7 +153,10 @@ impl Laboratory<'_> {
         let metrics = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let (audits, configuration) = (place.join("audits"), place.join("observer.yaml"));
         let outputs = format!("prometheus: {{listen: \"{metrics}\"}}\naudit: {{directory: {}}}\n", audits.display());
-        fs::write(&configuration, format!("capture: {{sources: [cgroup], tls_budget: 1}}\n{outputs}"))?;
+        // Where goroutines are to be followed probes are needed, and here each costs much.
+        let is_followed = self.scenario.parts.iter().any(|part| part.kind == Kind::Goroutines);
+        let capture = if is_followed { "sources: [cgroup, tls], tls_budget: 1" } else { "sources: [cgroup]" };
+        fs::write(&configuration, format!("capture: {{{capture}}}\n{outputs}"))?;
         let observer = Observer::start(&binary(false)?, &configuration, metrics, &audits, &place.join("report.txt"))?;
         let since_ns = now_ns()?;
 

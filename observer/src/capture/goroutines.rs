@@ -17,6 +17,7 @@ use rustc_hash::FxHashMap;
 
 use super::attach::{self, ProgramState, reason};
 use super::kernel_memory::probe_handle;
+use crate::config::Pattern;
 use crate::tls::{Point, command, goroutines};
 
 /// Processes that are probed at once, of which each has some eight probes.
@@ -45,18 +46,19 @@ type Cost = Option<u64>;
 
 impl Goroutines {
     /// Loads the programs, or says why they cannot run; attaches nothing. `members`: whether they know where the kernel keeps what they
-    /// tell; `hit`: what a hit costs, where that is known; `budget`: the share of one processor that probes may cost a process.
+    /// tell; `hit`: what a hit costs, where that is known; `budget`: the share of one processor that probes may cost a process; `leave`:
+    /// commands that are left alone.
     pub(super) fn open(
         ebpf: &mut Ebpf,
         members: Result<(), String>,
-        hit: Option<Duration>,
-        budget: f64,
+        (hit, budget): (Option<Duration>, f64),
+        leave: Vec<Pattern>,
     ) -> (Option<Self>, Vec<ProgramState>) {
         let mut states = attach::for_goroutines(ebpf);
         let failed = states.iter().find_map(|state| state.outcome.clone().err());
         let opened = members.and_then(|()| match failed {
             Some(why) => Err(why),
-            None => Self::start(ebpf, hit.unwrap_or(HIT), budget),
+            None => Self::start(ebpf, (hit.unwrap_or(HIT), budget), leave),
         });
         if let Err(why) = &opened {
             for state in states.iter_mut().filter(|state| state.outcome.is_ok()) {
@@ -66,7 +68,7 @@ impl Goroutines {
         (opened.ok(), states)
     }
 
-    fn start(ebpf: &Ebpf, hit: Duration, budget: f64) -> Result<Self, String> {
+    fn start(ebpf: &Ebpf, (hit, budget): (Duration, f64), leave: Vec<Pattern>) -> Result<Self, String> {
         let programs = PROGRAMS.iter().filter(|program| program.gives == Gives::Goroutines);
         let handle = |name: &'static str| {
             let program = ebpf.program(name).ok_or_else(|| format!("{name} is not in the object"))?;
@@ -75,7 +77,7 @@ impl Goroutines {
         };
         let programs = programs.map(|program| handle(program.name)).collect::<Result<_, _>>()?;
         let (thread, wishes) = channel();
-        let mut worker = Worker { programs, probed: BTreeMap::new() };
+        let mut worker = Worker { programs, probed: BTreeMap::new(), leave };
         let work = move || worker.work(&wishes);
         std::thread::Builder::new().name("goroutines".to_owned()).spawn(work).map_err(|error| error.to_string())?;
         Ok(Self { thread, wished: BTreeMap::new(), resting: BTreeMap::new(), hit, budget, looked: Instant::now() })
@@ -130,6 +132,7 @@ struct Worker {
     programs: FxHashMap<&'static str, UProbe>,
     /// The probes of each process; none of one that cannot be followed.
     probed: BTreeMap<u32, Vec<UProbeLink>>,
+    leave: Vec<Pattern>,
 }
 
 impl Worker {
@@ -153,6 +156,9 @@ impl Worker {
     }
 
     fn follow(&mut self, process: u32) -> Result<Vec<UProbeLink>, String> {
+        if self.leave.iter().any(|pattern| pattern.matches(&command(process))) {
+            return Err("left alone by capture.tls_leave".to_owned());
+        }
         let file = File::open(format!("/proc/{process}/exe")).map_err(|error| error.to_string())?;
         let points = goroutines(&file).map_err(|why| why.to_string())?;
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));

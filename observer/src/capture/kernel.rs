@@ -145,7 +145,7 @@ pub struct KernelCapture {
     records: Records,
     /// `None` where threads cannot be told.
     readers: Option<Readers>,
-    /// `None` where goroutines cannot be followed.
+    /// `None` where goroutines cannot be followed, or not to be.
     goroutines: Option<Goroutines>,
     states: Vec<ProgramState>,
     tls: Option<Result<Watch, String>>,
@@ -219,12 +219,14 @@ impl KernelCapture {
         });
         let watch = tls.as_ref().and_then(|opened| opened.as_ref().ok());
         let goroutines = match options.source {
-            KernelSource::Cgroup => {
-                let (goroutines, loaded) = Goroutines::open(&mut ebpf, members, hit_cost, options.tls_budget);
+            // Where TLS libraries are not to be probed nothing of a program is.
+            KernelSource::Cgroup if options.tls.is_some() => {
+                let leave = options.tls_leave.clone();
+                let (goroutines, loaded) = Goroutines::open(&mut ebpf, members, (hit_cost, options.tls_budget), leave);
                 states.extend(loaded);
                 goroutines
             }
-            KernelSource::SocketFilter => None,
+            KernelSource::Cgroup | KernelSource::SocketFilter => None,
         };
         let budget = hit_cost.map(|cost| ProbeBudget::new(cost, options.tls_budget, &all_hits(&hits), Instant::now()));
         let wakeups = wakeups(&ring_map, watch).map_err(OpenError::Memory)?;

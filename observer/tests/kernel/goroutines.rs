@@ -86,7 +86,7 @@ fn the_turn_in_which_a_goroutine_was_born_is_told_with_what_it_calls() {
     let place = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind(LOOPBACK).unwrap();
     let peer = listener.local_addr().unwrap();
-    let mut seen = Seen::everywhere();
+    let (mut seen, _alone) = Seen::with_libraries();
     let (process, server) = server(place.path(), peer);
     let client = TcpStream::connect(server).unwrap();
     let mut way = Way { client, listener, server, called: None };
