@@ -2,12 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use observer::capture::{GoCall, SocketEvent};
-use testbed::{install, scratch};
+use testbed::sources;
 
 use crate::ends::{LOOPBACK, RESPONSE};
 use crate::seen::Seen;
@@ -24,17 +24,10 @@ impl Drop for Server {
     }
 }
 
-/// A Go program that passes requests on to `to`, and where it listens.
-fn server(place: &Path, to: SocketAddr) -> (Server, SocketAddr) {
-    if !install::has_program("go") {
-        install::apt(&["golang-go"]).unwrap();
-    }
-    let file = place.join("server");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls_points/server.go");
-    let mut go = Command::new("go");
-    go.args(["build", "-ldflags=-s -w", "-o"]).arg(&file).arg(source);
-    go.env("GO111MODULE", "off").env("GOCACHE", scratch().join("tests/go/cache")).env("CGO_ENABLED", "0");
-    assert!(go.status().unwrap().success());
+/// A Go program that passes requests on to `to`, and where it listens. Where nothing can be built `GO_SERVER` names it.
+fn server(to: SocketAddr) -> (Server, SocketAddr) {
+    let built = std::env::var_os("GO_SERVER").map(PathBuf::from);
+    let file = built.unwrap_or_else(|| sources::go("observer/tests/tls_points/server.go").unwrap());
     let at = TcpListener::bind(LOOPBACK).unwrap().local_addr().unwrap();
     let server = Server(Command::new(&file).args([at.to_string(), format!("http://{to}")]).spawn().unwrap());
     let end = Instant::now() + PATIENCE;
@@ -83,11 +76,10 @@ fn cookie(seen: &Seen, local: SocketAddr, remote: SocketAddr) -> u64 {
 
 #[test]
 fn the_turn_in_which_a_goroutine_was_born_is_told_with_what_it_calls() {
-    let place = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind(LOOPBACK).unwrap();
     let peer = listener.local_addr().unwrap();
     let (mut seen, _alone) = Seen::with_libraries();
-    let (process, server) = server(place.path(), peer);
+    let (process, server) = server(peer);
     let client = TcpStream::connect(server).unwrap();
     let mut way = Way { client, listener, server, called: None };
     let called_from = way.asks("/");

@@ -5,6 +5,9 @@ use serde::Deserialize;
 use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 
+/// The program in Go that they watch.
+const GO_SERVER: &str = "observer/tests/tls_points/server.go";
+
 /// One line of `cargo … --message-format=json`; only the messages about built files have all of this.
 #[derive(Deserialize)]
 struct Built {
@@ -38,7 +41,9 @@ pub(crate) fn command(arguments: &[String]) -> Result<String> {
     if binaries.is_empty() {
         bail!("cargo built no kernel tests");
     }
-    Ok(script(&testbed::workspace().join("observer").display().to_string(), &binaries, arguments))
+    let server = testbed::sources::go(GO_SERVER)?.display().to_string();
+    let script = script(&testbed::workspace().join("observer").display().to_string(), &binaries, arguments);
+    Ok(format!("export GO_SERVER={}\n{script}", quoted(&server)))
 }
 
 fn kernel_test(line: &str) -> Option<String> {
