@@ -9,8 +9,8 @@ use testbed::{observer, workspace};
 
 use crate::test;
 
-/// Requests that each sound system is sent with `--full`.
-const REQUESTS_AT_LENGTH: u32 = 100_000;
+/// Requests that each sound system is sent, and with `--full`.
+const REQUESTS: [u32; 2] = [10_000, 100_000];
 
 /// Which scenarios, and how long.
 #[derive(clap::Args)]
@@ -29,8 +29,6 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut command = Command::new("cargo");
     command.args(["test", "--package", "end-to-end", "--test", "lab", "--", "--test-threads", "1"]);
     command.args(&options.filter).env("OBSERVER_BINARY", &binary).current_dir(workspace());
-    if options.full {
-        command.env("LAB_REQUESTS", REQUESTS_AT_LENGTH.to_string());
-    }
+    command.env("LAB_REQUESTS", REQUESTS[usize::from(options.full)].to_string());
     test::as_root(&mut command)
 }
